@@ -1,0 +1,29 @@
+"""What one record and one request may be at most; each limit with its unit, its default and its reason."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of decoding. A record past one is rejected by itself; the rest of its request is stored."""
+
+    # The OTLP specification recommends 64 MiB (1.11, "Message size limits"); measured after decompression.
+    body_bytes_max: int = 64 * 1024 * 1024
+    # A record is one PostgreSQL row; rows of many MiB stall everyone who reads past them.
+    record_bytes_max: int = 8 * 1024 * 1024
+    # Attributes at any depth of one record. SDKs stop at 128; a million is an attack or a bug.
+    attributes_max: int = 10_000
+    # Nesting of AnyValue. upb itself stops near 48.
+    value_depth_max: int = 32
+    # Days before and after the receipt for which a partition is made; past it the clock of the sender is wrong.
+    record_age_days_max: int = 3_653
+    record_ahead_days_max: int = 3_653
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One record that is not stored: its position in the request (0-based, in wire order) and why, in English."""
+
+    index: int
+    reason: str
+    count: int = 1

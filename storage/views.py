@@ -1,0 +1,107 @@
+"""What flows out: answers of the store, as plain frozen values. Ids are lower-case hex, times nanoseconds since 1970."""
+
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One log record as it is shown. ``time_ns``: effective time; ``id``: unique within the store."""
+
+    id: int
+    time_ns: int
+    component: str
+    severity_number: int
+    severity_text: str
+    body: str | None
+    trace_id: str | None
+    span_id: str | None
+    event_name: str
+    attributes: JsonObject
+    resource: JsonObject
+    scope_name: str
+    scope_version: str = ""
+    observed_time_ns: int = 0
+    flags: int = 0
+    dropped_attributes_count: int = 0
+    body_is_json: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanEntry:
+    """One span. ``duration_ns`` is 0 where the end is missing or before the start; ``status``: unset, ok or error."""
+
+    id: int
+    time_ns: int
+    end_ns: int
+    duration_ns: int
+    component: str
+    name: str
+    kind: str
+    status: str
+    status_message: str
+    trace_id: str | None
+    span_id: str | None
+    parent_span_id: str | None
+    trace_state: str
+    attributes: JsonObject
+    resource: JsonObject
+    scope_name: str
+    scope_version: str = ""
+    flags: int = 0
+    dropped_attributes_count: int = 0
+    dropped_events_count: int = 0
+    dropped_links_count: int = 0
+    events: list[JsonObject] = field(default_factory=list)
+    links: list[JsonObject] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """All that is stored of one trace, in order of time; ``*_left_out`` count what the limits of the read cut."""
+
+    trace_id: str
+    spans: list[SpanEntry]
+    logs: list[LogEntry]
+    spans_left_out: int = 0
+    logs_left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceSummary:
+    """One trace in a search result."""
+
+    trace_id: str
+    root_component: str
+    root_name: str
+    start_ns: int
+    duration_ns: int
+    span_count: int
+    error_count: int
+    components: list[str]
+    first_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentStats:
+    """What one component did in a window. ``by_severity`` maps TRACE, DEBUG, INFO, WARN, ERROR, FATAL, UNSET to log counts."""
+
+    component: str
+    by_severity: dict[str, int]
+    log_count: int
+    span_count: int
+    error_span_count: int
+    last_seen_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """One page of an answer. ``matched`` counts all that match, the page included; exact unless ``matched_is_lower_bound``."""
+
+    items: list[T]
+    matched: int
+    matched_is_lower_bound: bool
+    next_cursor: str | None
