@@ -1,0 +1,59 @@
+# otel-ingest: `make up` and `make test` are the two commands; each installs what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.run: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) …" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@$(BIN)/python -m pip uninstall --quiet --yes setuptools >/dev/null 2>&1 || true # 10 MB that venv brings and nothing here uses
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/.run ## the virtual environment with otel-ingest and its demo
+
+up: $(VENV)/.run ## start everything: PostgreSQL, receivers, query side (ARGS="--json" and so on)
+	@exec $(BIN)/otel-ingest up $(ARGS)
+
+demo: $(VENV)/.run ## three small services; prints one whole trace (against a running `make up`)
+	@$(BIN)/otel-ingest demo $(ARGS)
+
+test: $(VENV)/.dev ## all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(VENV)/.dev ## all tests but the slow ones
+	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+check: $(VENV)/.dev ## format, lint, types, layers, sizes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_tidy.py
+
+format: $(VENV)/.dev ## rewrite the files as `make check` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+conformance: $(VENV)/.dev ## the 45 OTLP checks on both transports, as a table
+	@$(BIN)/python -m tests.contract.conformance_table $(ARGS)
+
+bench: $(VENV)/.dev ## committed records a second against raw COPY, in one run
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
+volume: $(VENV)/.dev ## a million log records by the stock SDK exporters, counted
+	@$(BIN)/python -m benchmarks.volume $(ARGS)
+
+clean: ## remove the virtual environment and caches (the data directory stays)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+
+.PHONY: help install up demo test test-fast check format conformance bench volume clean

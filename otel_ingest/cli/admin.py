@@ -1,0 +1,199 @@
+"""Commands for who runs the server: tokens, partitions, migrate, doctor, mcp over stdio."""
+
+import json
+import platform
+import shutil
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mcp_tools.stdio import run_stdio
+from otel_ingest.cli.common import (
+    DatabaseUrl,
+    DataDir,
+    database_url,
+    load_settings,
+    open_reader,
+    run,
+    storage_config,
+)
+from otel_ingest.config import Settings
+from storage import migrate as migrations
+from storage import partitions, tokens
+from storage.engine import AsyncEngine, write_engine
+from storage.errors import StoreError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table")]
+
+token_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke tokens.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.add_typer(token_app, name="token")
+    app.command("partitions")(show_partitions)
+    app.command("migrate")(migrate)
+    app.command("doctor")(doctor)
+    app.command("mcp")(mcp)
+
+
+@asynccontextmanager
+async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    engine = write_engine(storage_config(settings, database_url(settings)))
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def _with_engine(settings: Settings, work: Callable[[AsyncEngine], Awaitable[Any]]) -> Any:
+    async with _engine(settings) as engine:
+        return await work(engine)
+
+
+def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print rows of equal keys as JSON lines or as a table."""
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row, default=str))
+        return
+    if not rows:
+        typer.echo("none")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table)
+
+
+@token_app.command("create")
+def token_create(
+    role: Annotated[str, typer.Option(help="ingest, read, control or admin")],
+    name: Annotated[str, typer.Option(help="Who or what it is for, for example ci-agent")],
+    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires [never]")] = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Make a token and print it once; only its hash is stored."""
+    if role not in tokens.ROLES:
+        typer.echo(f"error: role {role!r}; one of {', '.join(tokens.ROLES)}", err=True)
+        raise typer.Exit(2)
+    settings = load_settings(data_dir=data_dir, database_url=database_url)
+    expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
+    text, _ = run(_with_engine(settings, lambda e: tokens.create(e, name, role, expires_at)))
+    typer.echo(text)
+
+
+@token_app.command("list")
+def token_list(data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
+    """List tokens: name, role, when made, expiring, revoked, last used. Never the token itself."""
+    settings = load_settings(data_dir=data_dir, database_url=database_url)
+    found = run(_with_engine(settings, tokens.list_tokens))
+    _print([asdict(token) for token in found], as_json=as_json)
+
+
+@token_app.command("revoke")
+def token_revoke(
+    name: Annotated[str, typer.Argument(help="Name or id, as `token list` shows it")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Revoke a token; the next request with it is refused."""
+    settings = load_settings(data_dir=data_dir, database_url=database_url)
+    count = run(_with_engine(settings, lambda e: tokens.revoke(e, name)))
+    if not count:
+        typer.echo(f"error: no token {name!r} that is still valid; see `otel-ingest token list`", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"revoked {name}")
+
+
+def show_partitions(
+    data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False
+) -> None:
+    """List the day partitions: table, name, from, to, rows (estimated by PostgreSQL), bytes."""
+    settings = load_settings(data_dir=data_dir, database_url=database_url)
+    found = run(_with_engine(settings, partitions.list_partitions))
+    _print([asdict(p) if is_dataclass(p) else dict(p._asdict()) for p in found], as_json=as_json)
+
+
+def migrate(data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
+    """Bring the schema to the newest revision; safe to run by several at once. `up` does it by itself."""
+    settings = load_settings(data_dir=data_dir, database_url=database_url)
+
+    async def work() -> None:
+        await migrations.upgrade(_url(settings))
+
+    run(work())
+    typer.echo("the schema is at its newest revision")
+
+
+def _url(settings: Settings) -> str:
+    return database_url(settings)
+
+
+def mcp(
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Serve the read tools of MCP over stdio, read-only, for an agent on this machine."""
+    settings = load_settings(data_dir=data_dir, database_url=database_url)
+
+    async def work() -> None:
+        async with open_reader(settings) as reader:
+            await run_stdio(reader)
+
+    run(work())
+
+
+def doctor(data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
+    """Check this installation and its store, one line a check; exit 1 when something is wrong."""
+    settings = load_settings(data_dir=data_dir, database_url=database_url)
+    checks = run(_diagnose(settings))
+    if as_json:
+        typer.echo(json.dumps(checks))
+    else:
+        for check in checks:
+            typer.echo(f"{'ok   ' if check['ok'] else 'WRONG'} {check['check']}: {check['detail']}")
+    if not all(check["ok"] for check in checks):
+        raise typer.Exit(1)
+
+
+async def _diagnose(settings: Settings) -> list[dict[str, Any]]:
+    """Return {check, ok, detail} for versions, disk, store, schema, partitions and tokens."""
+    checks: list[dict[str, Any]] = []
+
+    def note(name: str, ok: bool, detail: str) -> None:  # noqa: FBT001 - a local table row
+        checks.append({"check": name, "ok": ok, "detail": detail})
+
+    note("version", ok=True, detail=f"otel-ingest {version('otel-ingest')}, Python {platform.python_version()}")
+    kind = "external" if settings.database_url else f"embedded below {settings.data_dir}"
+    note("database", ok=True, detail=kind)
+    if settings.data_dir.exists():
+        free_mib = shutil.disk_usage(settings.data_dir).free // (1024 * 1024)
+        note("disk", ok=free_mib > 1024, detail=f"{free_mib} MiB free in the data directory")  # noqa: PLR2004
+    try:
+        async with open_reader(settings) as reader:
+            info = await reader.store_info()
+        async with _engine(settings) as engine:
+            ahead = await partitions.list_partitions(engine)
+            known = await tokens.list_tokens(engine)
+    except StoreError as error:
+        note("store", ok=False, detail=str(error))
+        return checks
+    note("store", ok=True, detail=f"PostgreSQL {info.postgresql_version}")
+    today = f"{datetime.now(UTC):%Y%m%d}"
+    missing = [t for t in ("log_records", "spans", "metric_points") if f"{t}_p{today}" not in {p.name for p in ahead}]
+    note("partitions", ok=not missing, detail=f"{len(ahead)}; {'none of today for ' + ', '.join(missing) if missing else 'today is there'}")
+    valid = [t for t in known if t.revoked_at is None]
+    note("tokens", ok=bool(valid), detail=f"{len(valid)} not revoked")
+    return checks

@@ -1,0 +1,79 @@
+"""What the commands share: settings from flags, the way to the database, errors as sentences."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from otel_ingest.config import Settings
+from storage.config import StorageConfig
+from storage.embedded import connection_url
+from storage.engine import read_engine
+from storage.errors import StoreError
+from storage.reader import Reader
+
+T = TypeVar("T")
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Directory of the embedded PostgreSQL [env: OTEL_INGEST_DATA_DIR]"),
+]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        help="PostgreSQL to use instead; prefer OTEL_INGEST_DATABASE_URL: flags show in process lists",
+    ),
+]
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Return the settings; flags that were not given (None) do not count. Exit 2 with a sentence for a wrong one."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False):
+            name = ".".join(str(part) for part in problem["loc"]) or "settings"
+            typer.echo(f"error: {name}: {problem['msg'].removeprefix('Value error, ')}", err=True)
+        raise typer.Exit(2) from None
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run one command's coroutine; a store that cannot be reached is a sentence and exit 1, not a traceback."""
+    try:
+        return asyncio.run(work)
+    except StoreError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def database_url(settings: Settings) -> str:
+    """Return the URL of the configured PostgreSQL, or of the embedded one that is running."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return connection_url(settings.data_dir)
+
+
+def storage_config(settings: Settings, url: str) -> StorageConfig:
+    """Return the store's own configuration."""
+    return StorageConfig(
+        url=url,
+        writers=settings.writers,
+        readers=settings.readers,
+        read_timeout_s=settings.read_timeout_s,
+    )
+
+
+@asynccontextmanager
+async def open_reader(settings: Settings | None = None) -> AsyncIterator[Reader]:
+    """Yield a Reader on the configured or running store; for commands that only look."""
+    settings = settings or load_settings()
+    engine = read_engine(storage_config(settings, database_url(settings)))
+    try:
+        yield Reader(engine)
+    finally:
+        await engine.dispose()

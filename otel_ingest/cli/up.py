@@ -1,0 +1,157 @@
+"""``otel-ingest up``: PostgreSQL, both receivers and the query side in one process tree."""
+
+import asyncio
+import json
+import signal
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from otel_ingest import log
+from otel_ingest.cli import compose
+from otel_ingest.cli.common import DatabaseUrl, DataDir, load_settings
+from otel_ingest.config import Settings
+from otel_ingest.listener import AddressInUseError
+from storage.errors import StoreError
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a running server answers on, and the tokens of its first start."""
+
+    grpc: str
+    http: str
+    query: str
+    data_dir: Path
+    read_token: str
+
+    def line(self) -> str:
+        """Return the ready line of the interface."""
+        return f"ready grpc={self.grpc} http={self.http} query={self.query}"
+
+    def as_json(self) -> str:
+        """Return the same as one JSON object."""
+        return json.dumps({"ready": True, "grpc": self.grpc, "http": self.http, "query": self.query})
+
+    def next_steps(self) -> str:
+        """Return what a person wants to do now: instrument a service, connect an agent, look."""
+        mcp = {
+            "mcpServers": {
+                "otel-ingest": {
+                    "type": "http",
+                    "url": f"http://{self.query}/mcp",
+                    "headers": {"Authorization": f"Bearer {self.read_token}"},
+                }
+            }
+        }
+        return f"""
+Send telemetry: instrument any Python service by its environment alone
+
+    pip install opentelemetry-distro opentelemetry-exporter-otlp && opentelemetry-bootstrap -a install
+    export OTEL_SERVICE_NAME=my-service
+    export OTEL_EXPORTER_OTLP_ENDPOINT=http://{self.http}
+    export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
+    export OTEL_LOGS_EXPORTER=otlp
+    export OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED=true
+    opentelemetry-instrument python app.py
+
+Ask for it: MCP configuration of your agent (read token; {self.data_dir}/tokens/ has it and the admin's)
+
+    {json.dumps(mcp)}
+
+Look: http://{self.query}/?token={self.read_token}
+Try it: otel-ingest demo          Stop: Ctrl-C (what was accepted is committed first)
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("up")(up)
+
+
+def up(
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    grpc: Annotated[
+        str | None, typer.Option("--grpc-endpoint", help="OTLP/gRPC, host:port [127.0.0.1:4317]")
+    ] = None,
+    http: Annotated[
+        str | None, typer.Option("--http-endpoint", help="OTLP/HTTP, host:port [127.0.0.1:4318]")
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option("--query-endpoint", help="MCP, JSON API, metrics [127.0.0.1:4319]"),
+    ] = None,
+    insecure: Annotated[
+        bool | None,
+        typer.Option("--insecure", help="Listen beyond loopback without TLS (behind a proxy)"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the ready line as a JSON object, nothing else")
+    ] = False,
+) -> None:
+    """Start everything and print one line `ready grpc=… http=… query=…` once all of it answers.
+
+    Without OTEL_INGEST_DATABASE_URL it runs its own PostgreSQL below --data-dir; with it, it uses that one
+    (15 to 18) and never starts its own. Ctrl-C or SIGTERM: what was accepted is committed, then it stops.
+    """
+    settings = load_settings(
+        data_dir=data_dir,
+        database_url=database_url,
+        grpc_endpoint=grpc,
+        http_endpoint=http,
+        query_endpoint=query,
+        insecure=insecure,
+    )
+    log.configure(settings.log_level, as_json=settings.log_json)
+    try:
+        with asyncio.Runner(loop_factory=compose.loop_factory()) as runner:
+            runner.run(serve(settings, as_json=as_json))
+    except (StoreError, AddressInUseError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+async def serve(settings: Settings, *, as_json: bool) -> None:
+    """Run until SIGINT or SIGTERM; stop in the reverse order of the start. A second signal ends it at once."""
+    stop = _stop_event()
+    async with AsyncExitStack() as stack:
+        system = await compose.start(settings, stack)
+        ready = Ready(
+            grpc=system.grpc,
+            http=system.http,
+            query=system.query,
+            data_dir=settings.data_dir,
+            read_token=system.read_token,
+        )
+        sys.stdout.write((ready.as_json() if as_json else ready.line()) + "\n")
+        sys.stdout.flush()
+        if not as_json:
+            sys.stderr.write(ready.next_steps())
+            sys.stderr.flush()
+        await stop.wait()
+        _log.info("stopping: finishing what was accepted")
+    _log.info("stopped")
+
+
+def _stop_event() -> asyncio.Event:
+    """Return an event that the first SIGINT or SIGTERM sets; the second cancels the waiting for a clean end."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    main_task = asyncio.current_task()
+
+    def handle() -> None:
+        if stop.is_set() and main_task is not None:
+            main_task.cancel()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, handle)
+    return stop

@@ -1,0 +1,159 @@
+"""Settings of the whole program: one frozen, validated object, read in the composition roots only.
+
+Order: command-line flags, then ``OTEL_INGEST_*`` variables, then ``otel-ingest.toml`` in the working directory,
+then the defaults below. An unknown key in the file and a wrong value anywhere stop the start with a sentence.
+"""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CONFIG_FILE = "otel-ingest.toml"
+_MIB = 1024 * 1024
+
+
+class Endpoint(str):
+    """A ``host:port`` to listen on; port 0 picks a free one; an IPv6 host stands in brackets."""
+
+    __slots__ = ()
+
+    @property
+    def host(self) -> str:
+        """The host, brackets removed."""
+        return self.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port, 0 to 65535."""
+        return int(self.rpartition(":")[2])
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def _endpoint(value: object) -> Endpoint:
+    text = str(value).strip()
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004
+        raise ValueError(f"{text!r} is not host:port, for example 127.0.0.1:4318")
+    if ":" in host and not host.startswith("["):
+        raise ValueError(f"{text!r}: an IPv6 host stands in brackets, for example [::1]:4318")
+    return Endpoint(text)
+
+
+EndpointField = Annotated[Endpoint, BeforeValidator(_endpoint)]
+
+
+class Settings(BaseSettings):
+    """Every setting of otel-ingest, with its unit, default and reason."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="OTEL_INGEST_",
+        frozen=True,
+        extra="forbid",
+        toml_file=CONFIG_FILE,
+        env_ignore_empty=True,
+        arbitrary_types_allowed=True,
+    )
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL 15 to 18 to use, postgresql://…; not set: an embedded server",
+    )
+    data_dir: Path = Field(
+        default=Path(".otel-ingest"),
+        description="Directory of the embedded PostgreSQL and the first tokens; made with mode 0700",
+    )
+    grpc_endpoint: EndpointField = Field(
+        default=Endpoint("127.0.0.1:4317"), description="OTLP/gRPC, host:port; port 0 picks one"
+    )
+    http_endpoint: EndpointField = Field(
+        default=Endpoint("127.0.0.1:4318"), description="OTLP/HTTP, host:port; port 0 picks one"
+    )
+    query_endpoint: EndpointField = Field(
+        default=Endpoint("127.0.0.1:4319"),
+        description="MCP, JSON API, health and metrics, host:port; port 0 picks one",
+    )
+    ingest_token_required: bool = Field(
+        default=False,
+        description="Ask for a token with the ingest role on loopback too; elsewhere it always is",
+    )
+    insecure: bool = Field(
+        default=False,
+        description="Listen beyond loopback without TLS: only behind a proxy that ends TLS",
+    )
+    body_bytes_max: int = Field(
+        default=64 * _MIB,
+        ge=1024,
+        le=1024 * _MIB,
+        description="Bytes of one request after decompression; 64 MiB is what OTLP recommends",
+    )
+    inflight_bytes_max: int = Field(
+        default=256 * _MIB,
+        ge=_MIB,
+        description="Bytes of memory for all requests being read, decoded or waiting; past it: 503",
+    )
+    writers: int = Field(
+        default=2, ge=1, le=64, description="PostgreSQL connections that COPY at the same time"
+    )
+    readers: int = Field(
+        default=4, ge=1, le=64, description="PostgreSQL connections for reading at the same time"
+    )
+    read_timeout_s: float = Field(
+        default=10.0, gt=0, description="Seconds one read statement may take before it is cancelled"
+    )
+    partitions_ahead_days: int = Field(
+        default=3, ge=1, le=60, description="Day partitions made ahead of time, each hour"
+    )
+    drain_timeout_s: float = Field(
+        default=20.0, gt=0, description="Seconds to finish accepted requests after SIGTERM"
+    )
+    log_level: str = Field(
+        default="info",
+        pattern="^(debug|info|warning|error)$",
+        description="Level of the program's own log on stderr: debug, info, warning or error",
+    )
+    log_json: bool = Field(default=False, description="Own log as JSON lines instead of text")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the file; no .env and no secrets directory."""
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+    @model_validator(mode="after")
+    def _no_open_door(self) -> Self:
+        """Refuse to listen beyond loopback without TLS unless told so (there is no TLS here yet)."""
+        for name in ("grpc_endpoint", "http_endpoint", "query_endpoint"):
+            endpoint: Endpoint = getattr(self, name)
+            if not endpoint.is_loopback and not self.insecure:
+                raise ValueError(
+                    f"{name} {endpoint} can be reached from other machines and would carry tokens and telemetry in "
+                    "the clear; listen on 127.0.0.1 behind a proxy that ends TLS, or pass --insecure"
+                )
+        return self
+
+    def ingest_needs_token(self, endpoint: Endpoint) -> bool:
+        """Whether exports to ``endpoint`` need a token: always beyond loopback."""
+        return self.ingest_token_required or not endpoint.is_loopback

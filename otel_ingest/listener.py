@@ -1,0 +1,101 @@
+"""A uvicorn server inside our own event loop: bound before anything starts, stopped by us and not by signals."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Generator
+from typing import Any
+
+import uvicorn
+
+from otel_ingest.config import Endpoint
+
+# uvicorn checks should_exit every 100 ms; requests in flight may take until then.
+_KEEP_ALIVE_S = 75
+_START_TIMEOUT_S = 10.0
+_BACKLOG = 2048
+
+
+class AddressInUseError(OSError):
+    """An endpoint that another program listens on; the text names the setting to change."""
+
+
+def bind(endpoint: Endpoint, setting: str) -> socket.socket:
+    """Return a listening socket for ``endpoint``; port 0 picks a free one. Raises AddressInUseError."""
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((endpoint.host, endpoint.port))
+    except OSError as error:
+        sock.close()
+        raise AddressInUseError(address_sentence(endpoint, setting, error.strerror)) from error
+    sock.listen(_BACKLOG)
+    sock.setblocking(False)  # noqa: FBT003
+    return sock
+
+
+def address_sentence(endpoint: Endpoint, setting: str, why: str | None) -> str:
+    """Return what to say when ``endpoint`` cannot be listened on."""
+    flag = "--" + setting.replace("_", "-")
+    return (
+        f"cannot listen on {endpoint}: {(why or 'the address cannot be used').lower()}; choose another with "
+        f"{flag} or OTEL_INGEST_{setting.upper()} (port 0 picks a free one)"
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers: the composition root decides the order of stopping."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class HttpListener:
+    """One ASGI application on one bound socket."""
+
+    def __init__(self, app: Any, sock: socket.socket, *, drain_timeout_s: float) -> None:
+        self._sock = sock
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=int(drain_timeout_s),
+                backlog=_BACKLOG,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        """host:port as bound, an IPv6 host in brackets."""
+        return address_of(self._sock)
+
+    async def start(self) -> None:
+        """Serve; return once requests are answered. Raises RuntimeError when the application does not start."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._sock]))
+        deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
+        while not self._server.started:
+            if self._task.done() or asyncio.get_running_loop().time() > deadline:
+                raise RuntimeError(f"the HTTP server on {self.address} did not start")
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        """Stop listening, let requests in flight be answered, return."""
+        if self._task is not None:
+            self._server.should_exit = True
+            await self._task
+        self._sock.close()
+
+
+def address_of(sock: socket.socket) -> str:
+    """Return host:port of a bound socket."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,70 @@
+"""The receiver as one thing that starts and stops: both transports, the batcher and the upkeep of partitions."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from otel_ingest.batcher import Batcher
+from otel_ingest.config import Settings
+from otel_ingest.listener import HttpListener
+from storage.errors import RetryableStoreError
+
+_log = structlog.get_logger(__name__)
+
+# Partitions are made days ahead, so an hour between two looks, and a missed one, harm nobody.
+_MAINTENANCE_INTERVAL_S = 3600.0
+_MAINTENANCE_RETRY_S = 30.0
+
+
+@dataclass(slots=True)
+class Receiver:
+    """The parts of the write side, built by the composition root."""
+
+    settings: Settings
+    batcher: Batcher
+    http: HttpListener
+    grpc_server: Any
+    grpc_address: str
+    maintain: Callable[[datetime], Awaitable[Any]]
+    _upkeep: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Make the partitions of the next days, then listen on both transports."""
+        await self.maintain(datetime.now(UTC))
+        self._upkeep = asyncio.create_task(self._keep_partitions())
+        await self.http.start()
+        await self.grpc_server.start()
+
+    async def stop(self) -> None:
+        """Stop listening, answer and commit what was accepted, stop the upkeep. Takes drain_timeout_s at most."""
+        deadline_s = self.settings.drain_timeout_s
+        await asyncio.gather(self.http.stop(), self.grpc_server.stop(deadline_s))
+        await self.batcher.close()
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._upkeep
+
+    async def _keep_partitions(self) -> None:
+        """Look after the partitions each hour; a store that is away is tried again sooner."""
+        wait_s = _MAINTENANCE_INTERVAL_S
+        while True:
+            await asyncio.sleep(wait_s)
+            try:
+                await self.maintain(datetime.now(UTC))
+                wait_s = _MAINTENANCE_INTERVAL_S
+            except RetryableStoreError as error:
+                _log.warning("partitions not looked after, trying again", reason=str(error))
+                wait_s = _MAINTENANCE_RETRY_S
+
+
+def close_sockets(sockets: list[socket.socket]) -> None:
+    """Close sockets of a start that failed."""
+    for sock in sockets:
+        sock.close()

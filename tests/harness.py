@@ -1,0 +1,150 @@
+"""A real otel-ingest in a process of its own, for tests and benchmarks: free ports, own data directory, bounded waits."""
+
+import json
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 40.0
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """Return this environment without OTEL_* and OTEL_INGEST_* variables, plus ``extra``."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")} | extra
+
+
+@dataclass(slots=True)
+class Server:
+    """A running `otel-ingest up`."""
+
+    process: subprocess.Popen[str]
+    data_dir: Path
+    grpc: str
+    http: str
+    query: str
+    stderr_path: Path
+
+    def token(self, role: str = "read") -> str:
+        """Return the token that the first start made for ``role`` (admin or read)."""
+        return (self.data_dir / "tokens" / role).read_text().strip()
+
+    def get(self, path: str, *, role: str | None = "read") -> bytes:
+        """GET a path of the query side with the token of ``role``."""
+        request = urllib.request.Request(f"http://{self.query}{path}")  # noqa: S310
+        if role is not None:
+            request.add_header("Authorization", f"Bearer {self.token(role)}")
+        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+            return bytes(answer.read())
+
+    def post(self, path: str, body: bytes, content_type: str = "application/json", **headers: str) -> tuple[int, bytes]:
+        """POST a body to the OTLP/HTTP receiver; return status and answer, errors too."""
+        request = urllib.request.Request(f"http://{self.http}{path}", data=body, method="POST")  # noqa: S310
+        request.add_header("Content-Type", content_type)
+        for name, value in headers.items():
+            request.add_header(name.replace("_", "-"), value)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def metrics(self) -> dict[str, float]:
+        """Return every sample of /metrics, name with labels as exposed -> value."""
+        samples = {}
+        for line in self.get("/metrics", role=None).decode().splitlines():
+            if line and not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                samples[name] = float(value)
+        return samples
+
+    def ledger(self) -> dict[str, dict[str, int]]:
+        """Return {signal: {received, stored, rejected, refused}} in records, from /metrics."""
+        ledger: dict[str, dict[str, int]] = {}
+        pattern = re.compile(r'otel_ingest_(received|stored|rejected|refused)_records(?:_total)?\{.*?signal="(\w+)".*\}')
+        for name, value in self.metrics().items():
+            if match := pattern.fullmatch(name):
+                book = ledger.setdefault(match[2], {})
+                book[match[1]] = book.get(match[1], 0) + int(value)
+        return ledger
+
+    def assert_balanced(self) -> None:
+        """Assert that nothing that was received is unaccounted for."""
+        for name, book in self.ledger().items():
+            assert book["received"] == book["stored"] + book["rejected"] + book["refused"], (name, book)
+
+    def rss_bytes(self) -> int:
+        """Return the resident memory of the server process, PostgreSQL not included."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        match = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert match is not None
+        return int(match[1]) * 1024
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code; SIGKILL after STOP_TIMEOUT_S."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+def start(data_dir: Path, *arguments: str, **environment: str) -> Server:
+    """Start a server on free ports and return it once it printed its ready line."""
+    stderr_path = data_dir.with_name(data_dir.name + ".stderr")
+    command = [sys.executable, "-m", "otel_ingest", "up", "--json", "--data-dir", str(data_dir)]
+    for side in ("grpc", "http", "query"):
+        command += [f"--{side}-endpoint", "127.0.0.1:0"]
+    with stderr_path.open("a") as stderr:
+        process = subprocess.Popen(
+            [*command, *arguments],
+            env=clean_environment(**environment),
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    line = _ready_line(process, stderr_path)
+    ready = json.loads(line)
+    return Server(process, data_dir, ready["grpc"], ready["http"], ready["query"], stderr_path)
+
+
+def _ready_line(process: subprocess.Popen[str], stderr_path: Path) -> str:
+    """Return the first line of stdout, or fail with what the server said on stderr."""
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if selector.select(timeout=0.2):
+                if line := process.stdout.readline():
+                    return line
+                break
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    raise AssertionError(f"the server did not start:\n{stderr_path.read_text()[-4000:]}")
+
+
+@contextmanager
+def running(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Server]:
+    """Run a server for the length of a with block; stop it with SIGTERM at its end."""
+    server = start(data_dir, *arguments, **environment)
+    try:
+        yield server
+    finally:
+        server.stop()
+        if server.process.stdout is not None:
+            server.process.stdout.close()
