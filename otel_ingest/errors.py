@@ -1,17 +1,17 @@
 """Why a request is not stored. An error's type says whether to retry; ``answers`` turns it into HTTP and gRPC.
 
-    IngestError
-    ├── RequestError            the sender must change something; never retried
-    │   ├── MalformedRequest    400  INVALID_ARGUMENT
-    │   ├── Unauthenticated     401  UNAUTHENTICATED
-    │   ├── PermissionDenied    403  PERMISSION_DENIED
-    │   ├── UnknownPath         404  UNIMPLEMENTED
-    │   ├── MethodNotAllowed    405  UNIMPLEMENTED
-    │   ├── RequestTooLarge     413  RESOURCE_EXHAUSTED without RetryInfo
-    │   └── UnsupportedEncoding 415  INVALID_ARGUMENT
-    └── TransientError          the same bytes will do later; Retry-After and RetryInfo of 1-2 s
-        ├── Overloaded          429  RESOURCE_EXHAUSTED with RetryInfo
-        └── StoreUnavailable    503  UNAVAILABLE with RetryInfo
+IngestError
+├── RequestError            the sender must change something; never retried
+│   ├── MalformedRequest    400  INVALID_ARGUMENT
+│   ├── Unauthenticated     401  UNAUTHENTICATED
+│   ├── PermissionDenied    403  PERMISSION_DENIED
+│   ├── UnknownPath         404  UNIMPLEMENTED
+│   ├── MethodNotAllowed    405  UNIMPLEMENTED
+│   ├── RequestTooLarge     413  RESOURCE_EXHAUSTED without RetryInfo
+│   └── UnsupportedEncoding 415  INVALID_ARGUMENT
+└── TransientError          the same bytes will do later; Retry-After and RetryInfo of 1-2 s
+    ├── Overloaded          429  RESOURCE_EXHAUSTED with RetryInfo
+    └── StoreUnavailable    503  UNAVAILABLE with RetryInfo
 """
 
 

@@ -18,6 +18,10 @@ COPY_TRAILER = b"\xff\xff"
 _POSTGRES_EPOCH_US = 946_684_800_000_000
 _US_PER_DAY = 86_400_000_000
 
+# A tuple begins with its number of fields (2 bytes) and the length of the first one (4 bytes).
+_TIME_OFFSET = 6
+_time_of = struct.Struct("!q").unpack_from
+
 _NULL = b"\xff\xff\xff\xff"
 _length = struct.Struct("!i").pack
 _FIXED = {
@@ -46,6 +50,16 @@ class Batch:
     resources: dict[bytes, ResourceRow] = field(default_factory=dict)
     scopes: dict[bytes, ScopeRow] = field(default_factory=dict)
 
+    def add(self, time_us: int, encoded: bytes) -> None:
+        """Add one encoded row whose ``time`` is ``time_us``."""
+        self.rows.append(encoded)
+        self.size_bytes += len(encoded)
+        self.days.add(time_us // _US_PER_DAY)
+
+    def day_of_row(self, index: int) -> int:
+        """Return the UTC day of the row at ``index``, read back from its bytes (``time`` is the first column)."""
+        return (_time_of(self.rows[index], _TIME_OFFSET)[0] + _POSTGRES_EPOCH_US) // _US_PER_DAY
+
 
 def row_encoder(table: TelemetryTable) -> Callable[[Row], bytes]:
     """Return a function that encodes one row of ``table`` as a COPY BINARY tuple.
@@ -58,26 +72,21 @@ def row_encoder(table: TelemetryTable) -> Callable[[Row], bytes]:
             break
         leading += 1
     head = struct.Struct("!h" + "".join(_FIXED[c.type] for c in table.columns[:leading])).pack
-    lengths = [_FIXED_BYTES[c.type] for c in table.columns[:leading]]
     encoders = [_field_encoder(c) for c in table.columns[leading:]]
-    count = len(table.columns)
+    # [count, length, value, length, value, ...]: lengths stay, values are set row by row.
+    template: list[object] = [len(table.columns)]
+    for column in table.columns[:leading]:
+        template += [_FIXED_BYTES[column.type], 0]
 
     def encode(row: Row) -> bytes:
-        fixed: list[object] = [count]
-        for length, value in zip(lengths, row[:leading], strict=True):
-            fixed.append(length)
-            fixed.append(value)
+        fixed = template.copy()
+        fixed[2::2] = row[:leading]
         fixed[2] = row.time - _POSTGRES_EPOCH_US
         parts = [head(*fixed)]
-        parts += [enc(v) for enc, v in zip(encoders, row[leading:], strict=True)]
+        parts += [encoder(value) for encoder, value in zip(encoders, row[leading:], strict=True)]
         return b"".join(parts)
 
     return encode
-
-
-def day_of(time_us: int) -> int:
-    """Return the UTC day, counted from 1970-01-01, of a time in microseconds since the Unix epoch."""
-    return time_us // _US_PER_DAY
 
 
 def _field_encoder(column: Column) -> Callable[[object], bytes]:

@@ -11,3 +11,7 @@ class RetryableStoreError(StoreError):
 
 class PermanentStoreError(StoreError):
     """Trying again does not help: wrong credentials, missing schema, a version of PostgreSQL that is not supported."""
+
+
+class QueryTimeout(RetryableStoreError):  # noqa: N818 - named for what happened
+    """A statement was cancelled at its time limit; a narrower question may be answered."""

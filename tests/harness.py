@@ -46,7 +46,9 @@ class Server:
         with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
             return bytes(answer.read())
 
-    def post(self, path: str, body: bytes, content_type: str = "application/json", **headers: str) -> tuple[int, bytes]:
+    def post(
+        self, path: str, body: bytes, content_type: str = "application/json", **headers: str
+    ) -> tuple[int, bytes]:
         """POST a body to the OTLP/HTTP receiver; return status and answer, errors too."""
         request = urllib.request.Request(f"http://{self.http}{path}", data=body, method="POST")  # noqa: S310
         request.add_header("Content-Type", content_type)
@@ -71,7 +73,9 @@ class Server:
     def ledger(self) -> dict[str, dict[str, int]]:
         """Return {signal: {received, stored, rejected, refused}} in records, from /metrics."""
         ledger: dict[str, dict[str, int]] = {}
-        pattern = re.compile(r'otel_ingest_(received|stored|rejected|refused)_records(?:_total)?\{.*?signal="(\w+)".*\}')
+        pattern = re.compile(
+            r'otel_ingest_(received|stored|rejected|refused)_records(?:_total)?\{.*?signal="(\w+)".*\}'
+        )
         for name, value in self.metrics().items():
             if match := pattern.fullmatch(name):
                 book = ledger.setdefault(match[2], {})
@@ -81,7 +85,10 @@ class Server:
     def assert_balanced(self) -> None:
         """Assert that nothing that was received is unaccounted for."""
         for name, book in self.ledger().items():
-            assert book["received"] == book["stored"] + book["rejected"] + book["refused"], (name, book)
+            assert book["received"] == book["stored"] + book["rejected"] + book["refused"], (
+                name,
+                book,
+            )
 
     def rss_bytes(self) -> int:
         """Return the resident memory of the server process, PostgreSQL not included."""

@@ -95,7 +95,9 @@ def token_create(
 
 
 @token_app.command("list")
-def token_list(data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
+def token_list(
+    data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False
+) -> None:
     """List tokens: name, role, when made, expiring, revoked, last used. Never the token itself."""
     settings = load_settings(data_dir=data_dir, database_url=database_url)
     found = run(_with_engine(settings, tokens.list_tokens))
@@ -112,7 +114,9 @@ def token_revoke(
     settings = load_settings(data_dir=data_dir, database_url=database_url)
     count = run(_with_engine(settings, lambda e: tokens.revoke(e, name)))
     if not count:
-        typer.echo(f"error: no token {name!r} that is still valid; see `otel-ingest token list`", err=True)
+        typer.echo(
+            f"error: no token {name!r} that is still valid; see `otel-ingest token list`", err=True
+        )
         raise typer.Exit(1)
     typer.echo(f"revoked {name}")
 
@@ -155,7 +159,9 @@ def mcp(
     run(work())
 
 
-def doctor(data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
+def doctor(
+    data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False
+) -> None:
     """Check this installation and its store, one line a check; exit 1 when something is wrong."""
     settings = load_settings(data_dir=data_dir, database_url=database_url)
     checks = run(_diagnose(settings))
@@ -175,7 +181,11 @@ async def _diagnose(settings: Settings) -> list[dict[str, Any]]:
     def note(name: str, ok: bool, detail: str) -> None:  # noqa: FBT001 - a local table row
         checks.append({"check": name, "ok": ok, "detail": detail})
 
-    note("version", ok=True, detail=f"otel-ingest {version('otel-ingest')}, Python {platform.python_version()}")
+    note(
+        "version",
+        ok=True,
+        detail=f"otel-ingest {version('otel-ingest')}, Python {platform.python_version()}",
+    )
     kind = "external" if settings.database_url else f"embedded below {settings.data_dir}"
     note("database", ok=True, detail=kind)
     if settings.data_dir.exists():
@@ -192,8 +202,16 @@ async def _diagnose(settings: Settings) -> list[dict[str, Any]]:
         return checks
     note("store", ok=True, detail=f"PostgreSQL {info.postgresql_version}")
     today = f"{datetime.now(UTC):%Y%m%d}"
-    missing = [t for t in ("log_records", "spans", "metric_points") if f"{t}_p{today}" not in {p.name for p in ahead}]
-    note("partitions", ok=not missing, detail=f"{len(ahead)}; {'none of today for ' + ', '.join(missing) if missing else 'today is there'}")
+    missing = [
+        t
+        for t in ("log_records", "spans", "metric_points")
+        if f"{t}_p{today}" not in {p.name for p in ahead}
+    ]
+    note(
+        "partitions",
+        ok=not missing,
+        detail=f"{len(ahead)}; {'none of today for ' + ', '.join(missing) if missing else 'today is there'}",
+    )
     valid = [t for t in known if t.revoked_at is None]
     note("tokens", ok=bool(valid), detail=f"{len(valid)} not revoked")
     return checks

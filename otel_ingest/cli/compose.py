@@ -12,7 +12,6 @@ from pathlib import Path
 import structlog
 import uvloop
 from prometheus_client import CollectorRegistry, generate_latest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mcp_tools.app import build_query_app
 from otel_ingest.batcher import Batcher

@@ -38,7 +38,9 @@ class Ready:
 
     def as_json(self) -> str:
         """Return the same as one JSON object."""
-        return json.dumps({"ready": True, "grpc": self.grpc, "http": self.http, "query": self.query})
+        return json.dumps(
+            {"ready": True, "grpc": self.grpc, "http": self.http, "query": self.query}
+        )
 
     def next_steps(self) -> str:
         """Return what a person wants to do now: instrument a service, connect an agent, look."""

@@ -15,7 +15,9 @@ LOG = {
     "resourceLogs": [
         {
             "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]},
-            "scopeLogs": [{"logRecords": [{"severityNumber": 9, "body": {"stringValue": "order placed"}}]}],
+            "scopeLogs": [
+                {"logRecords": [{"severityNumber": 9, "body": {"stringValue": "order placed"}}]}
+            ],
         }
     ]
 }

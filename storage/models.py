@@ -1,0 +1,139 @@
+"""The tables, made from ``storage.columns``; Alembic compares the database with this metadata."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    Table,
+    Text,
+    Uuid,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+from storage.columns import LOG_RECORDS, METRIC_POINTS, SPANS, TelemetryTable
+
+metadata = MetaData(
+    naming_convention={"ix": "%(table_name)s_%(column_0_N_name)s_idx", "pk": "%(table_name)s_pkey"}
+)
+
+_TYPES: dict[str, TypeEngine[object]] = {
+    "timestamptz": DateTime(timezone=True),
+    "bigint": BigInteger(),
+    "integer": Integer(),
+    "boolean": Boolean(),
+    "uuid": Uuid(),
+    "double": Double(),
+    "text": Text(),
+    "jsonb": JSONB(),
+    "bytea": LargeBinary(),
+}
+# Compared, ordered and indexed by bytes: faster than any language's rules, and the same on every system.
+_BYTEWISE = Text(collation="C")
+
+
+def _telemetry_table(spec: TelemetryTable) -> Table:
+    """Return the partitioned table of ``spec``; ``id`` comes from its sequence, in the order of storing."""
+    sequence = Sequence(f"{spec.name}_id_seq", metadata=metadata, data_type=BigInteger, cache=256)
+    columns = [
+        Column(
+            c.name,
+            _BYTEWISE if c.name == "component" else _TYPES[c.type],
+            nullable=c.nullable,
+            primary_key=c.name == "time",
+            comment=c.comment,
+        )
+        for c in spec.columns
+    ]
+    identifier = Column(
+        "id",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        server_default=sequence.next_value(),
+        comment="Unique in this table; roughly in the order of storing",
+    )
+    table = Table(
+        spec.name,
+        metadata,
+        columns[0],
+        identifier,
+        *columns[1:],
+        postgresql_partition_by="RANGE (time)",
+    )
+    Index(f"{spec.name}_component_time_idx", table.c.component, table.c.time)
+    if "trace_id" in table.c:
+        Index(
+            f"{spec.name}_trace_id_idx",
+            table.c.trace_id,
+            postgresql_where=table.c.trace_id.isnot(None),
+        )
+    return table
+
+
+log_records = _telemetry_table(LOG_RECORDS)
+spans = _telemetry_table(SPANS)
+metric_points = _telemetry_table(METRIC_POINTS)
+TABLES = {t.name: t for t in (log_records, spans, metric_points)}
+
+resources = Table(
+    "resources",
+    metadata,
+    Column("id", Uuid, primary_key=True, comment="First 16 bytes of SHA-256 of the content"),
+    Column("component", _BYTEWISE, nullable=False),
+    Column("attributes", JSONB, nullable=False),
+    Column("dropped_attributes_count", Integer, nullable=False),
+    Column("schema_url", Text, nullable=False),
+    Column(
+        "exact",
+        LargeBinary,
+        comment="The Resource's own bytes, where the columns cannot hold all of it",
+    ),
+    Column("first_seen", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("resources_component_idx", "component"),
+)
+
+scopes = Table(
+    "scopes",
+    metadata,
+    Column("id", Uuid, primary_key=True, comment="First 16 bytes of SHA-256 of the content"),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("attributes", JSONB, nullable=False),
+    Column("dropped_attributes_count", Integer, nullable=False),
+    Column("schema_url", Text, nullable=False),
+    Column(
+        "exact",
+        LargeBinary,
+        comment="The scope's own bytes, where the columns cannot hold all of it",
+    ),
+    Column("first_seen", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column(
+        "token_hash",
+        LargeBinary,
+        nullable=False,
+        unique=True,
+        comment="SHA-256; the token itself is not stored",
+    ),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
+)
