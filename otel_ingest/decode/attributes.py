@@ -1,0 +1,107 @@
+"""PURE: AnyValue and KeyValue -> JSON that jsonb keeps; says when it cannot keep all of it.
+
+An int has no decimal point, a double always has one: jsonb keeps that difference. What it cannot keep (NaN, bytes,
+NUL, duplicate keys, …) is shown as well as it can be and marked, so that the record's own bytes are stored beside.
+"""
+
+import base64
+import math
+from typing import Any
+
+import orjson
+
+from otel_ingest.limits import Limits
+
+# From here on jsonb writes a double without its point, as if it had been an int.
+_DOUBLE_WITHOUT_POINT = 1e16
+
+
+class ValueRejectedError(ValueError):
+    """A record that may not be stored; the text is the reason for the sender."""
+
+
+class Lossy:
+    """Collects, for one record, whether anything was not kept exactly, and how many attributes it has."""
+
+    __slots__ = ("attributes", "limits", "lossy")
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.lossy = False
+        self.attributes = 0
+
+    def attributes_json(self, pairs: Any) -> bytes:
+        """Return a JSON object of repeated KeyValue. Raises ValueRejectedError past a limit."""
+        return b"{}" if not pairs else orjson.dumps(self.mapping(pairs, 1))
+
+    def mapping(self, pairs: Any, depth: int) -> dict[str, Any]:
+        """Return the dict of repeated KeyValue; of duplicate keys the last one shows."""
+        self._count(len(pairs))
+        result: dict[str, Any] = {}
+        for pair in pairs:
+            key, value = pair.key, pair.value
+            kind = value.WhichOneof("value")
+            if kind == "string_value":
+                item = value.string_value
+                if "\0" in item:
+                    item = self.text(item)
+            elif kind == "int_value":
+                item = value.int_value
+            elif kind is None:
+                item = None
+                self.lossy = self.lossy or not pair.HasField("value")
+            else:
+                item = self.value(value, kind, depth)
+            if "\0" in key or not key:
+                self.lossy = self.lossy or bool(pair.key_strindex)
+                key = self.text(key)
+            result[key] = item
+        if len(result) != len(pairs):
+            self.lossy = True
+        return result
+
+    def value(self, value: Any, kind: str | None, depth: int) -> Any:  # noqa: PLR0911 - one line a kind
+        """Return the JSON-ready form of one AnyValue at ``depth`` (1 is an attribute's own value)."""
+        if kind == "string_value":
+            return self.text(value.string_value)
+        if kind == "bool_value":
+            return value.bool_value
+        if kind == "int_value":
+            return value.int_value
+        if kind == "double_value":
+            return self.double(value.double_value)
+        if depth > self.limits.value_depth_max:
+            raise ValueRejectedError(f"a value nests deeper than {self.limits.value_depth_max}")
+        if kind == "array_value":
+            values = value.array_value.values
+            self._count(len(values))
+            return [self.value(v, v.WhichOneof("value"), depth + 1) for v in values]
+        if kind == "kvlist_value":
+            return self.mapping(value.kvlist_value.values, depth + 1)
+        if kind is None:
+            return None
+        self.lossy = True
+        return base64.b64encode(value.bytes_value).decode() if kind == "bytes_value" else None
+
+    def double(self, value: float) -> float | str:
+        """Return a double as JSON shows it; NaN and infinities as strings."""
+        if not math.isfinite(value):
+            self.lossy = True
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        if abs(value) >= _DOUBLE_WITHOUT_POINT or (value == 0 and math.copysign(1, value) < 0):
+            self.lossy = True
+        return value
+
+    def text(self, value: str) -> str:
+        """Return text that PostgreSQL can hold: U+FFFD for NUL."""
+        if "\0" in value:
+            self.lossy = True
+            return value.replace("\0", "\ufffd")
+        return value
+
+    def _count(self, more: int) -> None:
+        self.attributes += more
+        if self.attributes > self.limits.attributes_max:
+            raise ValueRejectedError(
+                f"more than {self.limits.attributes_max} attributes and array elements"
+            )

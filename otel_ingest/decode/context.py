@@ -1,0 +1,147 @@
+"""PURE: what the three decoders share: interning of resources and scopes, ids, times, positions."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from otel_ingest.decode.attributes import Lossy, ValueRejectedError
+from otel_ingest.limits import Limits, Rejection
+from storage.rows import LogRow, MetricPointRow, ResourceRow, ScopeRow, SpanRow
+
+Item = LogRow | SpanRow | MetricPointRow | ResourceRow | ScopeRow | Rejection
+
+_NS_PER_DAY = 86_400_000_000_000
+_INT64_MAX = (1 << 63) - 1
+_INT32_MAX = (1 << 31) - 1
+_TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
+UNKNOWN_COMPONENT = "unknown_service"
+
+
+@dataclass(slots=True)
+class Context:
+    """One request being decoded."""
+
+    limits: Limits
+    received_ns: int
+    indexes: list[int] | None
+    check_size: bool
+    position: int = 0
+    earliest_ns: int = field(init=False)
+    latest_ns: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.earliest_ns = max(0, self.received_ns - self.limits.record_age_days_max * _NS_PER_DAY)
+        self.latest_ns = self.received_ns + self.limits.record_ahead_days_max * _NS_PER_DAY
+
+    def reject(self, reason: str) -> Rejection:
+        """Return the rejection of the record at hand and go on to the next."""
+        return Rejection(self.take(), reason)
+
+    def take(self) -> int:
+        """Return the position of the record at hand in the request as sent, and go on to the next."""
+        here = self.position
+        self.position += 1
+        return here if self.indexes is None else self.indexes[here]
+
+    def time_us(self, *candidates: int) -> int:
+        """Return the first time given (not 0), else that of the receipt, in microseconds.
+
+        Raises ValueRejectedError outside the years for which partitions are made.
+        """
+        for time_ns in candidates:
+            if time_ns:
+                if not self.earliest_ns <= time_ns <= self.latest_ns:
+                    raise ValueRejectedError(
+                        f"time out of range: {time_ns} ns since 1970 is more than "
+                        f"{self.limits.record_age_days_max} days from now"
+                    )
+                return time_ns // 1000
+        return self.received_ns // 1000
+
+    def bound(self, record: Any) -> None:
+        """Raise ValueRejectedError when a record is too large to be one row."""
+        if self.check_size and record.ByteSize() > self.limits.record_bytes_max:
+            raise ValueRejectedError(
+                f"the record is larger than {self.limits.record_bytes_max} bytes"
+            )
+
+    def resource(self, resource: Any, schema_url: str, *, is_set: bool) -> ResourceRow:
+        """Return the interned resource. Raises ValueRejectedError when it is past a limit."""
+        lossy = Lossy(self.limits)
+        attributes = lossy.attributes_json(resource.attributes)
+        lossy.lossy = lossy.lossy or not is_set or bool(resource.entity_refs)
+        data = resource.SerializeToString(deterministic=True)
+        return ResourceRow(
+            _content_id(b"resource", is_set, data, schema_url),
+            lossy.text(component_of(resource.attributes)),
+            attributes,
+            int32(resource.dropped_attributes_count),
+            lossy.text(schema_url),
+            data if lossy.lossy else None,
+        )
+
+    def scope(self, scope: Any, schema_url: str, *, is_set: bool) -> ScopeRow:
+        """Return the interned scope. Raises ValueRejectedError when it is past a limit."""
+        lossy = Lossy(self.limits)
+        attributes = lossy.attributes_json(scope.attributes)
+        data = scope.SerializeToString(deterministic=True)
+        name, version, url = (
+            lossy.text(scope.name),
+            lossy.text(scope.version),
+            lossy.text(schema_url),
+        )
+        return ScopeRow(
+            _content_id(b"scope", is_set, data, schema_url),
+            name,
+            version,
+            attributes,
+            int32(scope.dropped_attributes_count),
+            url,
+            data if lossy.lossy or not is_set else None,
+        )
+
+
+def component_of(attributes: Any) -> str:
+    """Return service.name, with service.namespace/ before it where set; unknown_service without a name."""
+    name = namespace = ""
+    for pair in attributes:
+        if pair.key == "service.name":
+            name = pair.value.string_value
+        elif pair.key == "service.namespace":
+            namespace = pair.value.string_value
+    name = name or UNKNOWN_COMPONENT
+    return f"{namespace}/{name}" if namespace else name
+
+
+def _content_id(kind: bytes, is_set: bool, data: bytes, schema_url: str) -> bytes:  # noqa: FBT001
+    url = schema_url.encode()
+    marker = kind + (b"+" if is_set else b"-") + len(url).to_bytes(4, "big")
+    return hashlib.sha256(marker + url + data).digest()[:16]
+
+
+def trace_id_of(value: bytes) -> bytes | None:
+    """Return 16 bytes, or None for an empty id. Raises ValueRejectedError for any other length."""
+    if not value:
+        return None
+    if len(value) != _TRACE_ID_BYTES:
+        raise ValueRejectedError(f"trace_id has {len(value)} bytes, must be 16 or empty")
+    return value
+
+
+def span_id_of(value: bytes, name: str = "span_id") -> int | None:
+    """Return 8 bytes as a signed integer, or None for an empty id. Raises ValueRejectedError for any other length."""
+    if not value:
+        return None
+    if len(value) != _SPAN_ID_BYTES:
+        raise ValueRejectedError(f"{name} has {len(value)} bytes, must be 8 or empty")
+    return int.from_bytes(value, "big", signed=True)
+
+
+def int64(value: int) -> int:
+    """Return a uint64 as two's complement."""
+    return value if value <= _INT64_MAX else value - (1 << 64)
+
+
+def int32(value: int) -> int:
+    """Return a uint32 as two's complement."""
+    return value if value <= _INT32_MAX else value - (1 << 32)

@@ -1,0 +1,164 @@
+"""PURE: ExportMetricsServiceRequest -> MetricPointRow, one a data point."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from otel_ingest.decode.attributes import Lossy, ValueRejectedError
+from otel_ingest.decode.context import Context, Item, int32, int64, span_id_of, trace_id_of
+from storage.rows import MetricPointRow
+
+_TYPES = {"gauge": 5, "sum": 7, "histogram": 9, "exponential_histogram": 10, "summary": 11}
+# What of a point goes to ``data``; attributes, times, flags and exemplars have columns.
+
+
+def rows(message: Any, context: Context) -> Iterator[Item]:
+    """Yield the rows of all data points, in wire order."""
+    for group in message.resource_metrics:
+        yield from _group(group, context)
+
+
+def _group(group: Any, context: Context) -> Iterator[Item]:
+    try:
+        resource = context.resource(
+            group.resource, group.schema_url, is_set=group.HasField("resource")
+        )
+    except ValueRejectedError as error:
+        for scope_metrics in group.scope_metrics:
+            for metric in scope_metrics.metrics:
+                for _ in _points(metric):
+                    yield context.reject(f"its resource: {error}")
+        return
+    yield resource
+    for scope_metrics in group.scope_metrics:
+        is_set = scope_metrics.HasField("scope")
+        try:
+            scope = context.scope(scope_metrics.scope, scope_metrics.schema_url, is_set=is_set)
+        except ValueRejectedError as error:
+            for metric in scope_metrics.metrics:
+                for _ in _points(metric):
+                    yield context.reject(f"its scope: {error}")
+            continue
+        yield scope
+        for metric in scope_metrics.metrics:
+            for point in _points(metric):
+                try:
+                    row = _row(metric, point, (resource.id, scope.id, resource.component), context)
+                except ValueRejectedError as error:
+                    yield context.reject(str(error))
+                else:
+                    context.position += 1
+                    yield row
+
+
+def _points(metric: Any) -> Any:
+    kind = metric.WhichOneof("data")
+    return getattr(metric, kind).data_points if kind else ()
+
+
+def _row(
+    metric: Any, point: Any, interned: tuple[bytes, bytes, str], context: Context
+) -> MetricPointRow:
+    context.bound(point)
+    kind = metric.WhichOneof("data")
+    holder = getattr(metric, kind)
+    lossy = Lossy(context.limits)
+    attributes = lossy.attributes_json(point.attributes)
+    value = point.WhichOneof("value") if kind in {"gauge", "sum"} else None
+    data = None if kind in {"gauge", "sum"} else orjson.dumps(_data(kind, point, lossy))
+    exemplars = (
+        orjson.dumps([_exemplar(e, lossy) for e in _exemplars(kind, point)])
+        if _exemplars(kind, point)
+        else None
+    )
+    metadata = lossy.attributes_json(metric.metadata) if metric.metadata else None
+    name, unit, description = (
+        lossy.text(metric.name),
+        lossy.text(metric.unit),
+        lossy.text(metric.description),
+    )
+    return MetricPointRow(
+        context.time_us(point.time_unix_nano, point.start_time_unix_nano),
+        int64(point.time_unix_nano),
+        int64(point.start_time_unix_nano),
+        interned[0],
+        interned[1],
+        _TYPES[kind],
+        0 if kind in {"gauge", "summary"} else holder.aggregation_temporality,
+        int32(point.flags),
+        kind == "sum" and holder.is_monotonic,
+        interned[2],
+        name,
+        unit,
+        description,
+        attributes,
+        point.as_int if value == "as_int" else None,
+        point.as_double if value == "as_double" else None,
+        data,
+        exemplars,
+        metadata,
+        _exact(metric, kind, point) if lossy.lossy else None,
+    )
+
+
+def _exact(metric: Any, kind: str, point: Any) -> bytes:
+    """Return the metric's own bytes with this point alone."""
+    alone = type(metric)(name=metric.name, description=metric.description, unit=metric.unit)
+    alone.metadata.extend(metric.metadata)
+    holder = getattr(metric, kind)
+    target = getattr(alone, kind)
+    for name in ("aggregation_temporality", "is_monotonic"):
+        if name in type(holder).DESCRIPTOR.fields_by_name:
+            setattr(target, name, getattr(holder, name))
+    target.data_points.append(point)
+    return bytes(alone.SerializeToString())
+
+
+def _data(kind: str, point: Any, lossy: Lossy) -> dict[str, Any]:
+    """Return what a histogram, exponential histogram or summary point holds, by protobuf field names."""
+    data: dict[str, Any] = {"count": point.count}
+    if kind == "summary":
+        data["sum"] = lossy.double(point.sum)
+        data["quantile_values"] = [
+            {"quantile": lossy.double(q.quantile), "value": lossy.double(q.value)}
+            for q in point.quantile_values
+        ]
+        return data
+    if kind == "histogram":
+        data["bucket_counts"] = list(point.bucket_counts)
+        data["explicit_bounds"] = [lossy.double(b) for b in point.explicit_bounds]
+    else:
+        data |= {"scale": point.scale, "zero_count": point.zero_count}
+        for side in ("positive", "negative"):
+            if point.HasField(side):
+                buckets = getattr(point, side)
+                data[side] = {
+                    "offset": buckets.offset,
+                    "bucket_counts": list(buckets.bucket_counts),
+                }
+        data["zero_threshold"] = lossy.double(point.zero_threshold)
+    for name in ("sum", "min", "max"):
+        if point.HasField(name):
+            data[name] = lossy.double(getattr(point, name))
+    return data
+
+
+def _exemplars(kind: str, point: Any) -> Any:
+    return () if kind == "summary" else point.exemplars
+
+
+def _exemplar(exemplar: Any, lossy: Lossy) -> dict[str, Any]:
+    trace_id_of(exemplar.trace_id)
+    span_id_of(exemplar.span_id)
+    value = exemplar.WhichOneof("value")
+    result = {
+        "time_unix_nano": exemplar.time_unix_nano,
+        "trace_id": exemplar.trace_id.hex(),
+        "span_id": exemplar.span_id.hex(),
+        "filtered_attributes": lossy.mapping(exemplar.filtered_attributes, 1),
+    }
+    if value is not None:
+        raw = getattr(exemplar, value)
+        result[value] = lossy.double(raw) if value == "as_double" else raw
+    return result

@@ -1,0 +1,108 @@
+"""PURE: ExportTraceServiceRequest -> SpanRow."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from otel_ingest.decode.attributes import Lossy, ValueRejectedError
+from otel_ingest.decode.context import Context, Item, int32, int64, span_id_of, trace_id_of
+from storage.rows import SpanRow
+
+
+def rows(message: Any, context: Context) -> Iterator[Item]:
+    """Yield the rows of all spans, in wire order."""
+    for group in message.resource_spans:
+        yield from _group(group, context)
+
+
+def _group(group: Any, context: Context) -> Iterator[Item]:
+    try:
+        resource = context.resource(
+            group.resource, group.schema_url, is_set=group.HasField("resource")
+        )
+    except ValueRejectedError as error:
+        for scope_spans in group.scope_spans:
+            for _ in scope_spans.spans:
+                yield context.reject(f"its resource: {error}")
+        return
+    yield resource
+    for scope_spans in group.scope_spans:
+        try:
+            scope = context.scope(
+                scope_spans.scope, scope_spans.schema_url, is_set=scope_spans.HasField("scope")
+            )
+        except ValueRejectedError as error:
+            for _ in scope_spans.spans:
+                yield context.reject(f"its scope: {error}")
+            continue
+        yield scope
+        for span in scope_spans.spans:
+            try:
+                row = _row(span, resource.id, scope.id, resource.component, context)
+            except ValueRejectedError as error:
+                yield context.reject(str(error))
+            else:
+                context.position += 1
+                yield row
+
+
+def _row(
+    span: Any, resource_id: bytes, scope_id: bytes, component: str, context: Context
+) -> SpanRow:
+    context.bound(span)
+    lossy = Lossy(context.limits)
+    start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
+    attributes = lossy.attributes_json(span.attributes)
+    events = orjson.dumps([_event(e, lossy) for e in span.events]) if span.events else None
+    links = orjson.dumps([_link(link, lossy) for link in span.links]) if span.links else None
+    name, state = lossy.text(span.name), lossy.text(span.trace_state)
+    status_code = span.status.code if span.HasField("status") else None
+    status_message = lossy.text(span.status.message)
+    return SpanRow(
+        context.time_us(start_ns, end_ns),
+        int64(start_ns),
+        int64(end_ns),
+        min(end_ns - start_ns, (1 << 63) - 1) if end_ns > start_ns else 0,
+        resource_id,
+        scope_id,
+        span.kind,
+        int32(span.flags),
+        int32(span.dropped_attributes_count),
+        int32(span.dropped_events_count),
+        int32(span.dropped_links_count),
+        component,
+        name,
+        state,
+        status_message,
+        attributes,
+        trace_id_of(span.trace_id),
+        span_id_of(span.span_id),
+        span_id_of(span.parent_span_id, "parent_span_id"),
+        status_code,
+        events,
+        links,
+        span.SerializeToString() if lossy.lossy else None,
+    )
+
+
+def _event(event: Any, lossy: Lossy) -> dict[str, Any]:
+    return {
+        "time_unix_nano": event.time_unix_nano,
+        "name": lossy.text(event.name),
+        "attributes": lossy.mapping(event.attributes, 1),
+        "dropped_attributes_count": event.dropped_attributes_count,
+    }
+
+
+def _link(link: Any, lossy: Lossy) -> dict[str, Any]:
+    trace_id_of(link.trace_id)
+    span_id_of(link.span_id)
+    return {
+        "trace_id": link.trace_id.hex(),
+        "span_id": link.span_id.hex(),
+        "trace_state": lossy.text(link.trace_state),
+        "attributes": lossy.mapping(link.attributes, 1),
+        "dropped_attributes_count": link.dropped_attributes_count,
+        "flags": link.flags,
+    }

@@ -1,0 +1,117 @@
+"""Content codings, undone piece by piece: the limit holds while decompressing, not after."""
+
+import zlib
+from collections.abc import Iterator
+from typing import Protocol
+
+import zstandard
+
+from otel_ingest.errors import MalformedRequest, RequestTooLarge, UnsupportedEncoding
+
+# What is taken, in the order an Accept-Encoding header of ours names it.
+SUPPORTED = ("gzip", "deflate", "zstd", "identity")
+PIECE_BYTES_MAX = 256 * 1024
+_GZIP = zlib.MAX_WBITS | 16
+
+
+class _Inflater(Protocol):
+    """One compressed stream that ends by itself (zlib's decompressobj and ours for zstd)."""
+
+    eof: bool
+    unused_data: bytes
+    unconsumed_tail: bytes
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class Decompressor:
+    """Undoes one content coding. ``feed`` yields pieces of at most PIECE_BYTES_MAX; call ``finish`` at the end.
+
+    Raises UnsupportedEncoding when made for a coding that is not taken; RequestTooLarge past ``limit_bytes``;
+    MalformedRequest for damaged, truncated or trailing data.
+    """
+
+    def __init__(self, coding: str, limit_bytes: int) -> None:
+        self._coding = coding.strip().lower().removeprefix("x-") or "identity"
+        if self._coding not in SUPPORTED:
+            raise UnsupportedEncoding(
+                f"Content-Encoding {coding[:100]!r} is not taken; send one of {', '.join(SUPPORTED)}",
+                header="Content-Encoding",
+            )
+        self._limit = limit_bytes
+        self._produced = 0
+        self._stream: _Inflater | None = None
+        self._started = False
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield what ``chunk`` decompresses to."""
+        if self._coding == "identity":
+            yield from self._counted(chunk)
+            return
+        while chunk:
+            if self._stream is None or self._stream.eof:
+                if self._stream is not None and self._coding != "gzip":
+                    raise MalformedRequest(f"data after the end of the {self._coding} stream")
+                self._stream = self._open(chunk)
+            try:
+                piece = self._stream.decompress(chunk, PIECE_BYTES_MAX)
+            except (zlib.error, zstandard.ZstdError) as error:
+                raise MalformedRequest(f"the body is not valid {self._coding}: {error}") from error
+            chunk = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+            yield from self._counted(piece)
+
+    def finish(self) -> None:
+        """Check that the stream ended where the body did."""
+        if self._stream is not None and not self._stream.eof:
+            raise MalformedRequest(f"the {self._coding} body ends too early")
+
+    def _counted(self, piece: bytes) -> Iterator[bytes]:
+        self._produced += len(piece)
+        if self._produced > self._limit:
+            raise RequestTooLarge(
+                f"the body is larger than {self._limit} bytes after decompression"
+            )
+        if piece:
+            yield piece
+
+    def _open(self, first: bytes) -> _Inflater:
+        if self._coding == "gzip":
+            return zlib.decompressobj(_GZIP)
+        if self._coding == "zstd":
+            return _Zstd()
+        # "deflate" is zlib (RFC 9110, 8.4.1.2); some senders leave its header out. CM is 8, and the two header
+        # bytes are a multiple of 31 (RFC 1950, 2.2).
+        is_zlib = first[0] & 0x0F == 8 and (len(first) < 2 or (first[0] << 8 | first[1]) % 31 == 0)  # noqa: PLR2004
+        return zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+
+
+class _Zstd:
+    """A zstd frame with the interface of zlib's objects; input is fed in slices to bound the output of one step.
+
+    A block expands to at most 128 KiB (RFC 8878, 3.1.1.2.4), so a slice of 512 bytes cannot fill memory: the
+    smallest block takes 4 bytes, 512 of them 16 MiB.
+    """
+
+    _SLICE = 512
+    _WINDOW_BYTES_MAX = 8 * 1024 * 1024
+
+    def __init__(self) -> None:
+        self._object = zstandard.ZstdDecompressor(
+            max_window_size=self._WINDOW_BYTES_MAX
+        ).decompressobj()
+        self.eof = False
+        self.unused_data = b""
+        self.unconsumed_tail = b""
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """Return what a slice of ``data`` gives; the rest is ``unconsumed_tail``, as with zlib."""
+        parts, size, position = [], 0, 0
+        while position < len(data) and size < max_length and not self.eof:
+            piece = self._object.decompress(data[position : position + self._SLICE])
+            position += self._SLICE
+            parts.append(piece)
+            size += len(piece)
+            self.eof = self._object.eof
+        self.unconsumed_tail = data[position:]
+        self.unused_data = self._object.unused_data + data[position:] if self.eof else b""
+        return b"".join(parts)

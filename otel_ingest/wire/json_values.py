@@ -1,0 +1,182 @@
+"""PURE: converters from JSON values to protobuf keyword arguments, compiled once from each message descriptor."""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+Convert = Callable[[Any, str, int], Any]
+"""(value, JSON path, depth of AnyValue) -> keyword argument."""
+
+_HEX_IDS = frozenset({"trace_id", "span_id", "parent_span_id"})
+_INTEGER = re.compile(r"-?\d{1,20}\Z")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\Z")
+_SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+_INTEGERS = frozenset(
+    {
+        FieldDescriptor.TYPE_INT32,
+        FieldDescriptor.TYPE_INT64,
+        FieldDescriptor.TYPE_UINT32,
+        FieldDescriptor.TYPE_UINT64,
+        FieldDescriptor.TYPE_SINT32,
+        FieldDescriptor.TYPE_SINT64,
+        FieldDescriptor.TYPE_FIXED32,
+        FieldDescriptor.TYPE_FIXED64,
+        FieldDescriptor.TYPE_SFIXED32,
+        FieldDescriptor.TYPE_SFIXED64,
+    }
+)
+
+
+class JsonValueError(ValueError):
+    """A value of the wrong type or form; the text names its JSON path and what would be right."""
+
+
+@cache
+def converter(
+    descriptor: Descriptor, depth_max: int, without: str | tuple[str, ...] = ()
+) -> Convert:
+    """Return the converter of a message: JSON object -> keyword arguments of its class, unknown names ignored.
+
+    Fields named in ``without`` (protobuf names) are left out. Raises JsonValueError when called on a wrong value.
+    """
+    left_out = (without,) if isinstance(without, str) else without
+    table: dict[str, tuple[str, Convert]] = {}
+    is_value = descriptor.full_name.endswith(".AnyValue")
+
+    def convert(value: Any, path: str, depth: int) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise JsonValueError(f"{path} must be an object")
+        if is_value:
+            depth += 1
+            if depth > depth_max:
+                raise JsonValueError(f"{path[:200]}… nests deeper than {depth_max} values")
+        result = {}
+        for key, item in value.items():
+            entry = table.get(key)
+            if entry is not None and item is not None:
+                result[entry[0]] = entry[1](item, f"{path}.{key}", depth)
+        if is_value and len(result) > 1:
+            raise JsonValueError(f"{path} has more than one kind of value: {', '.join(value)}")
+        return result
+
+    # Filled after it is made: AnyValue holds itself.
+    _pending.append((descriptor, depth_max, left_out, table))
+    if len(_pending) == 1:
+        _fill()
+    return convert
+
+
+_pending: list[tuple[Descriptor, int, tuple[str, ...], dict[str, tuple[str, Convert]]]] = []
+
+
+def _fill() -> None:
+    """Compile the fields of every message that is waiting; converters made on the way join the line."""
+    position = 0
+    while position < len(_pending):
+        descriptor, depth_max, left_out, table = _pending[position]
+        for field in descriptor.fields:
+            if field.name not in left_out:
+                table[field.json_name] = (field.name, _field(field, depth_max))
+        position += 1
+    _pending.clear()
+
+
+def _field(field: FieldDescriptor, depth_max: int) -> Convert:
+    one = _single(field, depth_max)
+    if not field.is_repeated:
+        return one
+
+    def convert(value: Any, path: str, depth: int) -> list[Any]:
+        if not isinstance(value, list):
+            raise JsonValueError(f"{path} must be an array")
+        return [one(item, f"{path}[{i}]", depth) for i, item in enumerate(value)]
+
+    return convert
+
+
+def _single(field: FieldDescriptor, depth_max: int) -> Convert:  # noqa: PLR0911 - one line a type
+    if field.type == FieldDescriptor.TYPE_MESSAGE:
+        return _later(field.message_type, depth_max)
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return _string
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return _boolean
+    if field.type == FieldDescriptor.TYPE_ENUM:
+        return _enum
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return _hex_id if field.name in _HEX_IDS else _bytes
+    return _integer if field.type in _INTEGERS else _double
+
+
+def _later(descriptor: Descriptor, depth_max: int) -> Convert:
+    """Return a converter that is looked up when first used: the type may be compiling right now."""
+
+    def convert(value: Any, path: str, depth: int) -> Any:
+        return converter(descriptor, depth_max)(value, path, depth)
+
+    return convert
+
+
+def _string(value: Any, path: str, _: int) -> str:
+    if not isinstance(value, str):
+        raise JsonValueError(f"{path} must be a string")
+    return value
+
+
+def _boolean(value: Any, path: str, _: int) -> bool:
+    if not isinstance(value, bool):
+        raise JsonValueError(f"{path} must be true or false")
+    return value
+
+
+def _enum(value: Any, path: str, _: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise JsonValueError(
+            f"{path} must be the number of an enum value; names are not allowed in OTLP/JSON"
+        )
+    return value
+
+
+def _integer(value: Any, path: str, _: int) -> int:
+    if type(value) is int:
+        return value
+    if isinstance(value, str) and _INTEGER.match(value):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise JsonValueError(f"{path} must be an integer, as a decimal string or a number")
+
+
+def _double(value: Any, path: str, _: int) -> float:
+    if type(value) in {int, float}:
+        return float(value)
+    if isinstance(value, str):
+        if value in _SPECIAL:
+            return _SPECIAL[value]
+        if _NUMBER.match(value):
+            return float(value)
+    raise JsonValueError(f'{path} must be a number, or "NaN", "Infinity", "-Infinity"')
+
+
+def _hex_id(value: Any, path: str, _: int) -> bytes:
+    if isinstance(value, str):
+        try:
+            return binascii.unhexlify(value)
+        except ValueError:
+            pass
+    raise JsonValueError(f"{path} must be a string of hexadecimal digits, two a byte")
+
+
+def _bytes(value: Any, path: str, _: int) -> bytes:
+    if isinstance(value, str):
+        text = value.rstrip("=").replace("-", "+").replace("_", "/")
+        try:
+            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except ValueError:
+            pass
+    raise JsonValueError(f"{path} must be base64")

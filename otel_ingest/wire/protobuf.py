@@ -1,0 +1,244 @@
+"""Protobuf bodies; after a decode error the request is split on the wire level and parsed record by record.
+
+So one record with invalid UTF-8, or nested too deeply for the parser, costs only itself. Wire format:
+https://protobuf.dev/programming-guides/encoding/
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.logs.v1 import logs_pb2
+from opentelemetry.proto.metrics.v1 import metrics_pb2
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+from otel_ingest.errors import MalformedRequest
+from otel_ingest.limits import Rejection
+from otel_ingest.signals import METRICS, Signal
+from otel_ingest.wire import Parsed
+
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_VARINT_BITS = 70
+# Envelopes of all three signals: field 1 is the resource or scope, field 2 the repeated part.
+_PAYLOAD, _CHILDREN = 1, 2
+_METRIC_DATA = {5: "gauge", 7: "sum", 9: "histogram", 10: "exponential_histogram", 11: "summary"}
+_ENVELOPES = {
+    "logs": (logs_pb2.ResourceLogs, logs_pb2.ScopeLogs, logs_pb2.LogRecord),
+    "traces": (trace_pb2.ResourceSpans, trace_pb2.ScopeSpans, trace_pb2.Span),
+    "metrics": (metrics_pb2.ResourceMetrics, metrics_pb2.ScopeMetrics, metrics_pb2.Metric),
+}
+
+
+def parse(signal: Signal, body: bytes) -> Parsed:
+    """Return the message of ``body``. Raises MalformedRequest when its framing is broken."""
+    try:
+        return Parsed(signal.request_type.FromString(body))
+    except DecodeError:
+        return _Salvage(signal).request(body)
+
+
+def fields(data: bytes, base: int = 0) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (number, wire type, start, end) of each field of a message; start to end is its payload.
+
+    Raises MalformedRequest naming the byte (``base`` is where ``data`` begins in the body).
+    """
+    position, size = 0, len(data)
+    while position < size:
+        key, at = _varint(data, position, base)
+        number, kind = key >> 3, key & 7
+        if kind == _VARINT:
+            end = _varint(data, at, base)[1]
+        elif kind == _LENGTH:
+            length, at = _varint(data, at, base)
+            end = at + length
+        elif kind in {_FIXED64, _FIXED32}:
+            end = at + (8 if kind == _FIXED64 else 4)
+        else:
+            raise MalformedRequest(f"byte {base + position}: wire type {kind} is not allowed here")
+        if number == 0 or end > size:
+            raise MalformedRequest(
+                f"byte {base + position}: field {number} runs past the end of its message"
+            )
+        yield number, kind, at, end
+        position = end
+
+
+def _varint(data: bytes, position: int, base: int) -> tuple[int, int]:
+    value = shift = 0
+    while shift < _VARINT_BITS:
+        if position >= len(data):
+            raise MalformedRequest(f"byte {base + position}: the message ends inside a number")
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004 - the continuation bit
+            return value, position
+        shift += 7
+    raise MalformedRequest(f"byte {base + position}: a number of more than 10 bytes")
+
+
+@dataclass(slots=True)
+class _Envelope:
+    """A message of resource or scope: everything but its children as bytes, and where the children are."""
+
+    own: bytes
+    children: list[tuple[int, int]]
+
+
+def _open(data: bytes, base: int) -> _Envelope:
+    own, children, start = [], [], 0
+    for number, kind, at, end in fields(data, base):
+        if number == _CHILDREN and kind == _LENGTH:
+            children.append((at, end))
+        else:
+            own.append(data[start:end])
+        start = end
+    return _Envelope(b"".join(own), children)
+
+
+class _Salvage:
+    """Takes a damaged request apart and keeps what parses; counts records in wire order."""
+
+    def __init__(self, signal: Signal) -> None:
+        self._signal = signal
+        self._resource_type, self._scope_type, self._record_type = _ENVELOPES[signal.name]
+        self._next = 0
+        self._indexes: list[int] = []
+        self._rejections: list[Rejection] = []
+
+    def request(self, body: bytes) -> Parsed:
+        message = self._signal.request_type()
+        groups = getattr(message, message.DESCRIPTOR.fields[0].name)
+        for number, kind, at, end in fields(body):
+            if number == _PAYLOAD and kind == _LENGTH:
+                group = self._resource(body[at:end], at)
+                if group is not None:
+                    groups.append(group)
+        return Parsed(message, self._rejections, self._indexes)
+
+    def _resource(self, data: bytes, base: int) -> Any | None:
+        try:
+            envelope = _open(data, base)
+        except MalformedRequest as error:
+            self._reject(1, f"its resource group cannot be read: {error}")
+            return None
+        group = self._parse(self._resource_type, envelope.own)
+        scopes = getattr(
+            group or self._resource_type(),
+            self._resource_type.DESCRIPTOR.fields_by_number[_CHILDREN].name,
+        )
+        for at, end in envelope.children:
+            scope = self._scope(data[at:end], base + at, spoiled=group is None)
+            if scope is not None:
+                scopes.append(scope)
+        return group
+
+    def _scope(self, data: bytes, base: int, *, spoiled: bool) -> Any | None:
+        try:
+            envelope = _open(data, base)
+        except MalformedRequest as error:
+            self._reject(1, f"its scope group cannot be read: {error}")
+            return None
+        scope = None if spoiled else self._parse(self._scope_type, envelope.own)
+        if scope is None:
+            which = "resource" if spoiled else "scope"
+            count = sum(self._count(data[at:end]) for at, end in envelope.children)
+            self._reject(
+                count, f"its {which} cannot be parsed (invalid UTF-8, or nested too deeply)"
+            )
+            return None
+        records = getattr(scope, self._scope_type.DESCRIPTOR.fields_by_number[_CHILDREN].name)
+        for at, end in envelope.children:
+            record = (
+                self._metric(data[at:end], base + at)
+                if self._signal is METRICS
+                else self._record(data[at:end])
+            )
+            if record is not None:
+                records.append(record)
+        return scope
+
+    def _record(self, data: bytes) -> Any | None:
+        record = self._parse(self._record_type, data)
+        if record is None:
+            self._reject(1, "it cannot be parsed (invalid UTF-8, or nested too deeply)")
+            return None
+        self._accept(1)
+        return record
+
+    def _metric(self, data: bytes, base: int) -> Any | None:
+        """Parse a metric whole, or data point by data point."""
+        count = self._count(data)
+        metric = self._parse(self._record_type, data)
+        if metric is not None:
+            self._accept(count)
+            return metric
+        own, point_fields, start = [], [], 0
+        for number, kind, at, end in fields(data, base):
+            if number in _METRIC_DATA and kind == _LENGTH:
+                point_fields.append((number, at, end))
+            else:
+                own.append(data[start:end])
+            start = end
+        metric = self._parse(self._record_type, b"".join(own))
+        if metric is None or not point_fields:
+            self._reject(count, "its metric cannot be parsed (invalid UTF-8, or nested too deeply)")
+            return None
+        for number, at, end in point_fields:
+            self._points(getattr(metric, _METRIC_DATA[number]), data[at:end], base + at)
+        return metric
+
+    def _points(self, holder: Any, data: bytes, base: int) -> None:
+        """Parse the data points of one metric one by one into ``holder`` (Gauge, Sum, …)."""
+        point_type = type(holder.data_points.add())
+        del holder.data_points[-1]
+        for number, kind, at, end in fields(data, base):
+            if number == _PAYLOAD and kind == _LENGTH:
+                point = self._parse(point_type, data[at:end])
+                if point is None:
+                    self._reject(1, "it cannot be parsed (invalid UTF-8, or nested too deeply)")
+                else:
+                    holder.data_points.append(point)
+                    self._accept(1)
+            else:
+                holder.MergeFromString(_field(number, kind, data[at:end]))
+
+    def _count(self, record: bytes) -> int:
+        """Return how many records (data points, for metrics) the bytes of one record hold."""
+        if self._signal is not METRICS:
+            return 1
+        try:
+            return sum(
+                sum(1 for n, k, _, _ in fields(record[at:end]) if n == _PAYLOAD and k == _LENGTH)
+                for number, kind, at, end in fields(record)
+                if number in _METRIC_DATA and kind == _LENGTH
+            )
+        except MalformedRequest:
+            return 1
+
+    def _parse(self, message_type: Any, data: bytes) -> Any | None:
+        try:
+            return message_type.FromString(data)
+        except DecodeError:
+            return None
+
+    def _accept(self, count: int) -> None:
+        self._indexes.extend(range(self._next, self._next + count))
+        self._next += count
+
+    def _reject(self, count: int, reason: str) -> None:
+        if count:
+            self._rejections.append(Rejection(self._next, reason, count))
+            self._next += count
+
+
+def _field(number: int, kind: int, payload: bytes) -> bytes:
+    """Return a field with its key again (small numbers only: the fields of metric data)."""
+    key = bytes([number << 3 | kind])
+    if kind == _LENGTH:
+        size, length = len(payload), b""
+        while size > 0x7F:  # noqa: PLR2004
+            length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
+        return key + length + bytes([size]) + payload
+    return key + payload
