@@ -1,0 +1,90 @@
+"""Step 1, OTLP/gRPC: the three Export methods on raw bytes. Thin: bytes, one call, answer.
+
+The handlers parse for themselves: a deserializer that fails would be UNKNOWN, and the sender would lose its data
+without a reason.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from otel_ingest import errors
+from otel_ingest.answers import answer_of
+from otel_ingest.budget import Budget
+from otel_ingest.ingest import Ingest
+from otel_ingest.limits import Limits
+from otel_ingest.signals import SIGNALS, Signal
+from otel_ingest.wire import Encoding
+from otel_ingest.wire.status import encode_response, encode_status, status_message
+
+Authorize = Callable[[str | None], Awaitable[None]]
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+# One gRPC message may hold a body of the limit and its own framing.
+_FRAMING_BYTES = 1024
+_IDLE_MS = 10 * 60 * 1000
+_PING_MS = 60 * 1000
+
+
+def build_grpc_server(
+    ingest: Ingest, authorize: Authorize, limits: Limits, budget: Budget, endpoint: str
+) -> tuple[Any, int]:
+    """Return a server that is not started yet, and the port it is bound to. Raises OSError when it cannot bind."""
+    server = aio.server(
+        options=[
+            ("grpc.max_receive_message_length", limits.body_bytes_max + _FRAMING_BYTES),
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_connection_idle_ms", _IDLE_MS),
+            ("grpc.keepalive_time_ms", _PING_MS),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ]
+    )
+    for signal in SIGNALS:
+        method = grpc.unary_unary_rpc_method_handler(_handler(signal, ingest, authorize, budget))
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(signal.service, {"Export": method}),)
+        )
+    try:
+        port = server.add_insecure_port(endpoint)
+    except RuntimeError as error:
+        raise OSError("the address is in use or not of this machine") from error
+    return server, port
+
+
+def _handler(
+    signal: Signal, ingest: Ingest, authorize: Authorize, budget: Budget
+) -> Callable[..., Awaitable[bytes]]:
+    async def export(body: bytes, context: Any) -> bytes:
+        lease = budget.lease()
+        try:
+            await authorize(_authorization(context))
+            lease.charge(len(body))
+            result = await ingest.export(signal, body, Encoding.PROTOBUF, "grpc")
+            return encode_response(signal, Encoding.PROTOBUF, result.rejected, result.message)
+        except errors.IngestError as error:
+            await _abort(context, error)
+            raise  # abort has raised; this is for the type checker
+        finally:
+            lease.release()
+
+    return export
+
+
+def _authorization(context: Any) -> str | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            return str(value)
+    return None
+
+
+async def _abort(context: Any, error: errors.IngestError) -> None:
+    """End the call with the status of ``error``, its details in grpc-status-details-bin."""
+    answer = answer_of(error)
+    field = error.field if isinstance(error, errors.MalformedRequest) else None
+    status = status_message(answer.grpc, str(error), field=field, retry_s=answer.retry_s)
+    context.set_trailing_metadata(
+        (("grpc-status-details-bin", encode_status(status, Encoding.PROTOBUF)),)
+    )
+    await context.abort(_CODES[answer.grpc], status.message)

@@ -1,0 +1,142 @@
+"""Step 1, OTLP/HTTP: POST /v1/logs, /v1/traces, /v1/metrics. Thin: headers, body, one call, answer.
+
+A plain ASGI application with Starlette's headers and responses: SDKs send thousands of small requests, and routing
+three paths needs no router.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from otel_ingest import errors
+from otel_ingest.answers import answer_of
+from otel_ingest.budget import Budget, Lease
+from otel_ingest.ingest import Ingest
+from otel_ingest.limits import Limits
+from otel_ingest.signals import SIGNALS, Signal
+from otel_ingest.wire import Encoding, encoding_of
+from otel_ingest.wire.codings import SUPPORTED, Decompressor
+from otel_ingest.wire.status import encode_response, encode_status, status_message
+
+Authorize = Callable[[str | None], Awaitable[None]]
+"""Takes the Authorization header; raises Unauthenticated or PermissionDenied, or StoreUnavailable."""
+
+# A sender that takes longer for its next piece is gone, or holds a connection on purpose.
+BODY_PIECE_TIMEOUT_S = 30.0
+_BY_PATH = {signal.path: signal for signal in SIGNALS}
+
+
+class HttpApp:
+    """The receiver's ASGI application."""
+
+    def __init__(
+        self, ingest: Ingest, authorize: Authorize, limits: Limits, budget: Budget
+    ) -> None:
+        self._ingest = ingest
+        self._authorize = authorize
+        self._limits = limits
+        self._budget = budget
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI 3)."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        headers = Headers(scope=scope)
+        encoding = _answer_encoding(headers)
+        lease = self._budget.lease()
+        try:
+            signal = _route(scope)
+            await self._authorize(headers.get("authorization"))
+            encoding = encoding_of(headers.get("content-type", ""))
+            body = await self._body(headers, receive, lease)
+            result = await self._ingest.export(signal, body, encoding, "http")
+            content = encode_response(signal, encoding, result.rejected, result.message)
+            response = Response(content, 200, media_type=encoding.value)
+        except errors.IngestError as error:
+            response = _error(error, encoding)
+        except ClientDisconnect:
+            return
+        finally:
+            lease.release()
+        await response(scope, receive, send)
+
+    async def _body(self, headers: Headers, receive: Receive, lease: Lease) -> bytes:
+        """Return the decompressed body, charged to the budget and held to its limit while it arrives."""
+        limit = self._limits.body_bytes_max
+        declared = headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > limit:
+            raise errors.RequestTooLarge(f"the body has {declared} bytes, the limit is {limit}")
+        decompressor = Decompressor(headers.get("content-encoding", "identity"), limit)
+        pieces: list[bytes] = []
+        more = True
+        while more:
+            try:
+                async with asyncio.timeout(BODY_PIECE_TIMEOUT_S):
+                    message = await receive()
+            except TimeoutError as error:
+                raise errors.MalformedRequest(
+                    f"no more of the body came for {BODY_PIECE_TIMEOUT_S:.0f} s"
+                ) from error
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            for piece in decompressor.feed(message.get("body", b"")):
+                lease.charge(len(piece))
+                pieces.append(piece)
+                if len(pieces) % 16 == 15:  # noqa: PLR2004 - some 4 MiB of decompressing; let others run
+                    await asyncio.sleep(0)
+            more = message.get("more_body", False)
+        decompressor.finish()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _route(scope: Scope) -> Signal:
+    path = scope["path"]
+    signal = _BY_PATH.get(path) or _BY_PATH.get(path.rstrip("/"))
+    if signal is None:
+        raise errors.UnknownPath(f"nothing at {path[:200]}; OTLP is at {', '.join(_BY_PATH)}")
+    if scope["method"] != "POST":
+        raise errors.MethodNotAllowed(f"{scope['method']} is not allowed; exports are POST")
+    return signal
+
+
+def _answer_encoding(headers: Headers) -> Encoding:
+    """Return the encoding for an answer: the request's, or JSON where it names none that is known."""
+    try:
+        return encoding_of(headers.get("content-type", ""))
+    except errors.UnsupportedEncoding:
+        return Encoding.JSON
+
+
+def _error(error: errors.IngestError, encoding: Encoding) -> Response:
+    """Return the answer to an error: a google.rpc.Status, and the headers HTTP has for it."""
+    answer = answer_of(error)
+    headers = {}
+    if answer.retry_s is not None:
+        headers["Retry-After"] = str(answer.retry_s)
+    if isinstance(error, errors.MethodNotAllowed):
+        headers["Allow"] = "POST"
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="otel-ingest"'
+    if isinstance(error, errors.UnsupportedEncoding):
+        if error.header == "Content-Encoding":
+            headers["Accept-Encoding"] = ", ".join(SUPPORTED)
+        else:
+            headers["Accept-Post"] = ", ".join(e.value for e in Encoding)
+    field = error.field if isinstance(error, errors.MalformedRequest) else None
+    status = status_message(answer.grpc, str(error), field=field, retry_s=answer.retry_s)
+    return Response(
+        encode_status(status, encoding), answer.http, headers, media_type=encoding.value
+    )
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,123 @@
+"""Step 4, one request: parse -> decode -> batch -> commit -> what to answer. Both transports call only this."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from otel_ingest.batcher import Batcher
+from otel_ingest.decode import decode
+from otel_ingest.errors import IngestError, StoreUnavailable, TransientError
+from otel_ingest.limits import Limits, Rejection
+from otel_ingest.signals import Signal
+from otel_ingest.stats import ReceiverStats
+from otel_ingest.wire import Encoding, Parsed, parse
+from otel_ingest.wire.status import rejection_message
+from storage.batch import Batch, row_encoder
+from storage.rows import ResourceRow, ScopeRow
+
+_log = structlog.get_logger(__name__)
+
+# About 5 ms of decoding; then others may run.
+_RECORDS_A_TURN = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What the sender is told: how many records were rejected, and one sentence (empty: all stored)."""
+
+    rejected: int = 0
+    message: str = ""
+
+
+class Ingest:
+    """Takes requests of any signal."""
+
+    def __init__(
+        self, batcher: Batcher, limits: Limits, stats: ReceiverStats, clock_ns: Callable[[], int]
+    ) -> None:
+        self._batcher = batcher
+        self._limits = limits
+        self._stats = stats
+        self._clock_ns = clock_ns
+
+    async def export(
+        self, signal: Signal, body: bytes, encoding: Encoding, transport: str
+    ) -> ExportResult:
+        """Return once every record that is not rejected is committed.
+
+        Raises MalformedRequest: nothing of it could be read. Raises TransientError: nothing of it was stored.
+        """
+        try:
+            result = await self._export(signal, body, encoding, transport)
+        except TransientError:
+            self._stats.request(signal, transport, "refused")
+            raise
+        except IngestError:
+            self._stats.request(signal, transport, "failed")
+            raise
+        except Exception as error:
+            # A bug of ours, not the sender's: it keeps its data and tries again; we hear of it.
+            self._stats.bugs.inc()
+            self._stats.request(signal, transport, "refused")
+            _log.exception("unexpected error in an export", signal=signal.name)
+            raise StoreUnavailable(
+                "an unexpected error in the server; nothing was stored"
+            ) from error
+        self._stats.request(signal, transport, "partial" if result.rejected else "accepted")
+        return result
+
+    async def _export(
+        self, signal: Signal, body: bytes, encoding: Encoding, transport: str
+    ) -> ExportResult:
+        parsed = parse(signal, body, encoding, self._limits)
+        batch, positions, rejections = await self._decode(signal, parsed)
+        total = len(batch.rows) + sum(r.count for r in rejections)
+        self._stats.received(signal, total)
+        early = total - len(batch.rows)
+        if not batch.rows:
+            self._stats.settled(signal, transport, rejected=early)
+        else:
+            try:
+                refused_rows = await self._batcher.submit(batch)
+            except BaseException:
+                self._stats.settled(signal, transport, rejected=early, refused=len(batch.rows))
+                raise
+            rejections += [Rejection(positions[r.index], r.reason) for r in refused_rows]
+            late = len(refused_rows)
+            self._stats.settled(
+                signal, transport, stored=len(batch.rows) - late, rejected=early + late
+            )
+        if not rejections:
+            return ExportResult()
+        rejections.sort(key=lambda r: r.index)
+        return ExportResult(
+            sum(r.count for r in rejections), rejection_message(signal, rejections, total)
+        )
+
+    async def _decode(
+        self, signal: Signal, parsed: Parsed
+    ) -> tuple[Batch, list[int], list[Rejection]]:
+        """Return the encoded rows, each row's position in the request, and the rejections; lets others run."""
+        batch, rejections = Batch(signal.table), list(parsed.rejections)
+        positions: list[int] = []
+        encode = row_encoder(signal.table)
+        position = 0
+        for item in decode(signal, parsed, received_ns=self._clock_ns(), limits=self._limits):
+            if isinstance(item, ResourceRow):
+                batch.resources[item.id] = item
+            elif isinstance(item, ScopeRow):
+                batch.scopes[item.id] = item
+            else:
+                if isinstance(item, Rejection):
+                    rejections.append(item)
+                else:
+                    batch.add(item.time, encode(item))
+                    positions.append(
+                        position if parsed.indexes is None else parsed.indexes[position]
+                    )
+                position += 1
+                if position % _RECORDS_A_TURN == 0:
+                    await asyncio.sleep(0)
+        return batch, positions, rejections
