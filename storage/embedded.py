@@ -94,7 +94,9 @@ def connection_url(data_dir: Path) -> str:
         )
     cluster = account.locate(data_dir)
     if _running_pid(cluster) is None:
-        raise RetryableStoreError(f"the store below {data_dir} is not running; start it with `otel-ingest up`")
+        raise RetryableStoreError(
+            f"the store below {data_dir} is not running; start it with `otel-ingest up`"
+        )
     return _url(cluster, _DATABASE)
 
 
@@ -119,7 +121,15 @@ def _initdb(cluster: account.Cluster) -> None:
     cluster.make_private(building)
     cluster.write_private(cluster.password_file, password)
     command = [
-        *(str(cluster.binaries / "initdb"), "-D", str(building), "-U", _USER, "--encoding=UTF8", "--locale=C"),
+        *(
+            str(cluster.binaries / "initdb"),
+            "-D",
+            str(building),
+            "-U",
+            _USER,
+            "--encoding=UTF8",
+            "--locale=C",
+        ),
         *("--auth=scram-sha-256", "--data-checksums", f"--pwfile={cluster.pwfile(password)}"),
     ]
     try:
@@ -127,7 +137,9 @@ def _initdb(cluster: account.Cluster) -> None:
     finally:
         cluster.remove_pwfile()
     if result.returncode != 0:
-        raise PermanentStoreError(f"initdb failed: {result.stderr.decode(errors='replace')[-2000:]}")
+        raise PermanentStoreError(
+            f"initdb failed: {result.stderr.decode(errors='replace')[-2000:]}"
+        )
     building.rename(cluster.pgdata.resolve())
 
 
@@ -153,7 +165,9 @@ def _launch(cluster: account.Cluster) -> subprocess.Popen[bytes]:
             file.write(f"\n{include}\n")
     log = cluster.pgdata.resolve().parent / "postgres.log"
     cluster.write_private(log, "")
-    return cluster.popen([str(cluster.binaries / "postgres"), "-D", str(cluster.pgdata.resolve())], log)
+    return cluster.popen(
+        [str(cluster.binaries / "postgres"), "-D", str(cluster.pgdata.resolve())], log
+    )
 
 
 async def _wait_ready(cluster: account.Cluster, process: subprocess.Popen[bytes] | None) -> None:
@@ -161,7 +175,9 @@ async def _wait_ready(cluster: account.Cluster, process: subprocess.Popen[bytes]
     deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
     while True:
         status = _pid_file_status(cluster)
-        if status == "ready" and await asyncio.to_thread(account.create_database, _url(cluster, "postgres"), _DATABASE):
+        if status == "ready" and await asyncio.to_thread(
+            account.create_database, _url(cluster, "postgres"), _DATABASE
+        ):
             return
         ended = process is not None and process.poll() is not None
         if ended or asyncio.get_running_loop().time() > deadline:

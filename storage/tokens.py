@@ -1,0 +1,113 @@
+"""Tokens: shown once, stored as SHA-256 only; a role each."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from storage.dberrors import translate
+from storage.models import tokens
+
+ROLES = ("ingest", "read", "control", "admin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A token as it is stored: everything but itself."""
+
+    id: int
+    name: str
+    role: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+_COLUMNS = [c for c in tokens.c if c.name != "token_hash"]
+
+
+def allows(role: str, needed: str) -> bool:
+    """Whether a token of ``role`` may do what needs ``needed``: each role is one alone, admin is all of them."""
+    return role in {needed, "admin"}
+
+
+async def create(
+    engine: AsyncEngine, name: str, role: str, expires_at: datetime | None = None
+) -> tuple[str, Token]:
+    """Make a token; return its text, which is nowhere else from now on, and what is stored. Raises StoreError."""
+    if role not in ROLES:
+        raise ValueError(f"role {role!r} is none of {', '.join(ROLES)}")
+    plaintext = f"oti_{role}_{secrets.token_urlsafe(32)}"
+    values = {"name": name, "role": role, "token_hash": _hash(plaintext), "expires_at": expires_at}
+    try:
+        async with engine.begin() as connection:
+            row = (
+                await connection.execute(insert(tokens).values(values).returning(*_COLUMNS))
+            ).one()
+    except SQLAlchemyError as error:
+        raise translate(error) from error
+    return plaintext, Token(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+async def verify(engine: AsyncEngine, plaintext: str) -> Token | None:
+    """Return the token when it is known, not expired and not revoked. Raises StoreError.
+
+    The lookup is by hash: its timing tells nothing about the text. ``last_used_at`` moves once a minute at most.
+    """
+    valid = (tokens.c.token_hash == _hash(plaintext), tokens.c.revoked_at.is_(None))
+    unexpired = or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > func.now())
+    stale = or_(
+        tokens.c.last_used_at.is_(None),
+        tokens.c.last_used_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 1),
+    )
+    try:
+        async with engine.begin() as connection:
+            row = (
+                await connection.execute(
+                    select(*_COLUMNS, stale.label("stale")).where(*valid, unexpired)
+                )
+            ).first()
+            if row is None:
+                return None
+            if row.stale:
+                touched = (
+                    update(tokens).where(tokens.c.id == row.id).values(last_used_at=func.now())
+                )
+                await connection.execute(touched)
+    except SQLAlchemyError as error:
+        raise translate(error) from error
+    return Token(**{c.name: row._mapping[c.name] for c in _COLUMNS})  # noqa: SLF001
+
+
+async def list_tokens(engine: AsyncEngine) -> list[Token]:
+    """Return all tokens, also those that are over. Raises StoreError."""
+    try:
+        async with engine.connect() as connection:
+            rows = await connection.execute(select(*_COLUMNS).order_by(tokens.c.id))
+            return [Token(**row._mapping) for row in rows]  # noqa: SLF001
+    except SQLAlchemyError as error:
+        raise translate(error) from error
+
+
+async def revoke(engine: AsyncEngine, name_or_id: str) -> int:
+    """Revoke by name or id; return how many were still valid. Raises StoreError."""
+    which = tokens.c.name == name_or_id
+    if name_or_id.isdigit():
+        which = or_(which, tokens.c.id == int(name_or_id))
+    statement = (
+        update(tokens).where(which, tokens.c.revoked_at.is_(None)).values(revoked_at=func.now())
+    )
+    try:
+        async with engine.begin() as connection:
+            return int((await connection.execute(statement)).rowcount)
+    except SQLAlchemyError as error:
+        raise translate(error) from error
+
+
+def _hash(plaintext: str) -> bytes:
+    return hashlib.sha256(plaintext.encode("utf-8", "surrogatepass")).digest()
