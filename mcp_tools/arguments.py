@@ -1,0 +1,89 @@
+"""PURE: what people and agents write -> what the store is asked. Raises UserInputError with a corrected example."""
+
+import re
+from datetime import UTC, datetime
+
+from mcp_tools.errors import UserInputError
+
+NS = 1_000_000_000
+_UNITS_NS = {
+    "ns": 1,
+    "us": 1_000,
+    "ms": 1_000_000,
+    "s": NS,
+    "m": 60 * NS,
+    "h": 3_600 * NS,
+    "d": 86_400 * NS,
+    "w": 604_800 * NS,
+}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|ms|s|m|h|d|w)\Z")
+_RELATIVE = re.compile(r"(?:now)?\s*-?\s*(\d+(?:\.\d+)?\s*(?:ns|us|ms|s|m|h|d|w))(?:\s+ago)?\Z")
+_HEX = re.compile(r"[0-9a-fA-F]+\Z")
+# The first number of each range of the log data model.
+SEVERITIES = {"trace": 1, "debug": 5, "info": 9, "warn": 13, "error": 17, "fatal": 21}
+_ALIASES = {
+    "warning": "warn",
+    "err": "error",
+    "critical": "fatal",
+    "notice": "info",
+    "verbose": "trace",
+}
+_SEVERITY_MAX = 24
+_TIME_EXAMPLE = 'for example "15m", "2026-11-24T10:00:00Z" or seconds since 1970'
+# Epoch numbers by size: seconds to the year 5138, then milliseconds, microseconds, nanoseconds.
+_EPOCH_SCALES = ((1e11, NS), (1e14, 1_000_000), (1e17, 1_000), (float("inf"), 1))
+
+
+def time_ns(value: str, name: str, now_ns: int) -> int:
+    """Return a time in ns since 1970: relative ("15m", "now-1h", "now"), RFC 3339, or epoch in s, ms, us or ns."""
+    text = value.strip()
+    if text.lower() == "now":
+        return now_ns
+    if match := _RELATIVE.match(text.lower()):
+        return now_ns - duration_ns(match[1], name)
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        number = float(text)
+        scale = next(scale for bound, scale in _EPOCH_SCALES if number < bound)
+        return int(text) * scale if text.isdigit() else int(number * scale)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserInputError(
+            "INVALID_TIME", f"{name}={value[:60]!r} is no time; {_TIME_EXAMPLE}"
+        ) from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(moment.timestamp()) * NS + moment.microsecond * 1_000
+
+
+def duration_ns(value: str, name: str) -> int:
+    """Return a duration such as "250ms", "1.5s" or "2h" in ns."""
+    match = _DURATION.match(value.strip().lower())
+    if match is None:
+        raise UserInputError(
+            "INVALID_DURATION", f'{name}={value[:60]!r} is no duration; for example "250ms" or "2h"'
+        )
+    return int(float(match[1]) * _UNITS_NS[match[2]])
+
+
+def severity(value: str) -> int:
+    """Return the severity number of a name (any case) or a number from 1 to 24."""
+    text = value.strip().lower()
+    text = _ALIASES.get(text, text)
+    if text in SEVERITIES:
+        return SEVERITIES[text]
+    if text.isdigit() and 1 <= int(text) <= _SEVERITY_MAX:
+        return int(text)
+    names = ", ".join(SEVERITIES)
+    raise UserInputError(
+        "INVALID_SEVERITY", f"severity_min={value[:60]!r}; one of {names}, or a number 1 to 24"
+    )
+
+
+def hex_id(value: str, name: str, digits: int) -> str:
+    """Return an id in lower-case hex; dashes of a UUID are taken out."""
+    text = value.strip().replace("-", "").lower()
+    if len(text) != digits or not _HEX.match(text):
+        raise UserInputError(
+            "INVALID_ID", f"{name}={value[:60]!r} must be {digits} hexadecimal digits"
+        )
+    return text
