@@ -12,6 +12,7 @@ from mcp_tools.errors import UserInputError, did_you_mean
 from storage import cursor as cursors
 from storage.cursor import InvalidCursor
 from storage.filters import LogQuery, TraceQuery
+from storage.mapping import severity_name
 from storage.reader import Reader
 from storage.views import LogEntry
 
@@ -252,7 +253,7 @@ def _pack(place: str, query: LogQuery, question: str) -> str:
 
 def _log_row(entry: LogEntry) -> list[Any]:
     body = entry.body if entry.body is not None else entry.event_name
-    severity = entry.severity_text or render.severity_name(entry.severity_number)
+    severity = entry.severity_text or severity_name(entry.severity_number)
     return [
         entry.id,
         render.time_of(entry.time_ns),

@@ -1,0 +1,123 @@
+"""The JSON API: the tools as GET requests, arguments as query parameters; ``attributes.KEY=value`` for attributes."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+
+from mcp_tools.dispatch import call
+from mcp_tools.errors import UserInputError
+from storage.errors import StoreError
+from storage.reader import Reader
+from storage.tokens import Token, allows
+
+_log = structlog.get_logger(__name__)
+
+_STATUS = {
+    "FORBIDDEN": 403,
+    "UNKNOWN_TRACE": 404,
+    "UNKNOWN_ID": 404,
+    "UNKNOWN_COMPONENT": 404,
+    "TIMEOUT": 504,
+    "STORE_UNAVAILABLE": 503,
+}
+_PATHS = {
+    "/overview": "logger_overview",
+    "/logs": "logger_query",
+    "/traces": "logger_search_traces",
+    "/traces/{trace_id}": "logger_trace",
+    "/stats": "logger_stats",
+}
+
+
+class JsonApi(Router):
+    """Routes of /api/v1."""
+
+    def __init__(self, reader: Reader, verify: Callable[[str], Awaitable[Token | None]]) -> None:
+        self._reader = reader
+        self._verify = verify
+        super().__init__(
+            [Route(path, self._endpoint(tool), methods=["GET"]) for path, tool in _PATHS.items()]
+        )
+
+    def _endpoint(self, tool: str) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            try:
+                token = await self._token(request)
+            except StoreError as error:
+                return _error(503, "STORE_UNAVAILABLE", str(error))
+            if token is None:
+                return _error(
+                    401, "UNAUTHENTICATED", "send Authorization: Bearer TOKEN with a read token"
+                )
+            if not allows(token.role, "read"):
+                return _error(
+                    403, "FORBIDDEN", f"this needs the role read; your token has {token.role}"
+                )
+            try:
+                answer = await call(self._reader, token.role, tool, _arguments(request, tool))
+            except UserInputError as error:
+                return _error(
+                    _STATUS.get(error.code, 400), error.code, str(error).partition(": ")[2]
+                )
+            except Exception:
+                _log.exception("unexpected error in the JSON API", tool=tool)
+                return _error(
+                    500, "INTERNAL", "an unexpected error in the server; it is in the server's log"
+                )
+            return _json(answer.data)
+
+        return endpoint
+
+    async def _token(self, request: Request) -> Token | None:
+        scheme, _, text = request.headers.get("authorization", "").partition(" ")
+        return (
+            await self._verify(text.strip())
+            if scheme.lower() == "bearer" and text.strip()
+            else None
+        )
+
+
+def _arguments(request: Request, tool: str) -> dict[str, Any]:
+    """Return the tool's arguments from path and query; a repeated or comma-separated group_by is a list."""
+    arguments: dict[str, Any] = dict(request.path_params)
+    for name, value in request.query_params.multi_items():
+        if name.startswith("attributes."):
+            arguments.setdefault("attributes", {})[name.removeprefix("attributes.")] = _scalar(
+                value
+            )
+        elif name == "group_by":
+            arguments.setdefault("group_by", []).extend(v for v in value.split(",") if v)
+        else:
+            arguments[name] = value
+    if tool == "logger_query":
+        arguments.setdefault("max_tokens", 20_000)  # programs page by limit
+    return arguments
+
+
+def _scalar(value: str) -> str | int | float | bool:
+    """Return a query parameter as the attribute value it names: true, 7 and 1.5 are not text, "7" in quotes is."""
+    try:
+        parsed = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value
+    return parsed if isinstance(parsed, str | int | float | bool) else value
+
+
+def _error(status: int, code: str, message: str) -> Response:
+    headers = {"WWW-Authenticate": 'Bearer realm="otel-ingest"'} if status == 401 else {}  # noqa: PLR2004
+    return _json({"error": {"code": code, "message": message}}, status, headers)
+
+
+def _json(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    content = orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS)
+    return Response(
+        content,
+        status,
+        {"Cache-Control": "no-store"} | (headers or {}),
+        media_type="application/json",
+    )

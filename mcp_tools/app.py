@@ -1,0 +1,138 @@
+"""The query side's ASGI application: /mcp, /api/v1/…, health, metrics. Everything that shows data asks for a token."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.auth.provider import AccessToken
+from mcp.server.auth.settings import AuthSettings
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from mcp_tools.api import JsonApi
+from mcp_tools.server import QueryServer
+from storage.errors import StoreError
+from storage.reader import Reader
+from storage.tokens import Token, allows
+
+VerifyToken = Callable[[str], Awaitable[Token | None]]
+Readiness = Callable[[], Awaitable[str | None]]
+"""Returns None when ready, else why not."""
+
+_INDEX = """otel-ingest
+
+  /mcp                  MCP over streamable HTTP (Authorization: Bearer TOKEN)
+  /api/v1/overview      what is there
+  /api/v1/logs          ?component=&severity_min=&text=&trace_id=&since=&limit=&cursor=
+  /api/v1/traces        ?component=&status=&sort=slowest
+  /api/v1/traces/ID     one whole trace
+  /api/v1/stats         counts
+  /healthz  /readyz     alive; ready to store
+  /metrics              Prometheus
+"""
+
+
+class Verifier:
+    """Tokens of the store as MCP's TokenVerifier: the role is the scope; tokens are for this server alone."""
+
+    def __init__(self, verify: VerifyToken, resource_url: str) -> None:
+        self._verify = verify
+        self._resource_url = resource_url
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """Return the token's access, or None. A store that is away lets nobody in."""
+        try:
+            found = await self._verify(token)
+        except StoreError:
+            return None
+        if found is None:
+            return None
+        scopes = [
+            role for role in ("read", "control", "admin", "ingest") if allows(found.role, role)
+        ]
+        return AccessToken(
+            token=token,
+            client_id=f"{found.id}:{found.name}",
+            scopes=scopes,
+            resource=self._resource_url,
+        )
+
+
+def _role() -> str:
+    """Return the role of the caller of the MCP request at hand."""
+    access = get_access_token()
+    if access is None:
+        return ""
+    return "admin" if "admin" in access.scopes else access.scopes[0]
+
+
+def build_query_app(
+    reader: Reader,
+    verify: VerifyToken,
+    base_url: str,
+    readiness: Readiness,
+    metrics: Callable[[], bytes],
+) -> Starlette:
+    """Return the application that answers at ``base_url`` (http://host:port)."""
+    resource_url = f"{base_url}/mcp"
+    auth = AuthSettings.model_validate(
+        {
+            "issuer_url": base_url,
+            "resource_server_url": resource_url,
+            "required_scopes": ["read"],
+            "validate_token_resource": True,
+        }
+    )
+    server = QueryServer(
+        reader,
+        _role,
+        version("otel-ingest"),
+        token_verifier=Verifier(verify, resource_url),
+        auth=auth,
+        log_level="WARNING",
+    )
+    host = base_url.removeprefix("http://")
+    local = [host, *(f"{name}:*" for name in ("127.0.0.1", "localhost", "[::1]"))]
+    origins = [f"http://{name}" for name in local]
+    security = TransportSecuritySettings(allowed_hosts=local, allowed_origins=origins)
+    mcp_app = server.streamable_http_app(transport_security=security)
+
+    async def ready(_: Request) -> Response:
+        why_not = await readiness()
+        return PlainTextResponse(why_not or "ready", 503 if why_not else 200)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with mcp_app.router.lifespan_context(mcp_app):
+            yield
+
+    return Starlette(
+        lifespan=lifespan,
+        routes=[
+            Route("/", _text(lambda: _INDEX)),
+            Route("/healthz", _text(lambda: "alive")),
+            Route("/readyz", ready),
+            Route("/metrics", _exposition(metrics)),
+            Mount("/api/v1", JsonApi(reader, verify)),
+            Mount("/", mcp_app),
+        ],
+    )
+
+
+def _text(content: Callable[[], str]) -> Any:
+    async def endpoint(_: Request) -> Response:
+        return PlainTextResponse(content())
+
+    return endpoint
+
+
+def _exposition(metrics: Callable[[], bytes]) -> Any:
+    async def endpoint(_: Request) -> Response:
+        return Response(metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return endpoint

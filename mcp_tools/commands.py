@@ -1,0 +1,222 @@
+"""The tools in a terminal: query, trace, traces, tail, stats, status. The same functions, arguments and errors."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated, Any
+
+import typer
+
+from mcp_tools import render
+from mcp_tools.arguments import severity
+from mcp_tools.dispatch import call
+from mcp_tools.errors import UserInputError
+from mcp_tools.tools import Answer
+from storage.errors import StoreError
+from storage.filters import LogQuery
+from storage.reader import Reader
+
+OpenReader = Callable[[], AbstractAsyncContextManager[Reader]]
+
+Component = Annotated[
+    str | None, typer.Option("--component", "-c", help="service.name, or namespace/name")
+]
+Since = Annotated[str | None, typer.Option(help='Start: "15m", "2h", RFC 3339 [1h]')]
+Until = Annotated[str | None, typer.Option(help="End, exclusive [now]")]
+Severity = Annotated[
+    str | None, typer.Option("--severity-min", "-s", help="trace, debug, info, warn, error, fatal")
+]
+Text = Annotated[str | None, typer.Option("--text", help="Part of the body, any case")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
+# A terminal has no context to spare; agents do.
+_TOKENS = 20_000
+_TAIL_OVERLAP_IDS = 2_000
+_TAIL_POLL_S = 0.5
+
+
+def register(app: typer.Typer, open_reader: OpenReader) -> None:
+    """Add the commands to ``app``; ``open_reader`` is how the composition root reaches the store."""
+
+    def ask(tool: str, as_json: bool, **arguments: Any) -> None:  # noqa: FBT001
+        given = {k: v for k, v in arguments.items() if v is not None}
+        _print(_run(_ask(open_reader, tool, given | {"max_tokens": _TOKENS})), as_json=as_json)
+
+    @app.command()
+    def query(
+        component: Component = None,
+        severity_min: Severity = None,
+        text: Text = None,
+        trace_id: Annotated[str | None, typer.Option(help="32 hex digits")] = None,
+        span_id: Annotated[str | None, typer.Option(help="16 hex digits")] = None,
+        attribute: Annotated[
+            list[str] | None, typer.Option("--attribute", "-a", help="KEY=VALUE, repeatable")
+        ] = None,
+        since: Since = None,
+        until: Until = None,
+        order: Annotated[str | None, typer.Option(help="newest or oldest")] = None,
+        limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 100,
+        cursor: Annotated[str | None, typer.Option(help="next_cursor of the former page")] = None,
+        record: Annotated[int | None, typer.Option("--id", help="One record in full")] = None,
+        as_json: Json = False,
+    ) -> None:
+        """Print log records, newest first: otel-ingest query -c shop -s warn --since 2h"""
+        ask(
+            "logger_query", as_json, component=component, severity_min=severity_min, text=text, trace_id=trace_id,
+            span_id=span_id, attributes=_attributes(attribute), since=since, until=until, order=order, limit=limit,
+            cursor=cursor, id=record,
+        )  # fmt: skip
+
+    @app.command()
+    def trace(
+        trace_id: Annotated[str, typer.Argument(help="32 hex digits")],
+        view: Annotated[str, typer.Option(help="tree, logs, spans, errors or summary")] = "tree",
+        as_json: Json = False,
+    ) -> None:
+        """Print one whole trace: its spans as a tree, with their log records."""
+        ask("logger_trace", as_json, trace_id=trace_id, view=view)
+
+    @app.command()
+    def traces(
+        component: Component = None,
+        status: Annotated[str | None, typer.Option(help="error, ok or unset")] = None,
+        min_duration: Annotated[str | None, typer.Option(help='For example "250ms"')] = None,
+        since: Since = None,
+        sort: Annotated[str, typer.Option(help="newest, slowest or errors")] = "newest",
+        limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200)] = 20,
+        as_json: Json = False,
+    ) -> None:
+        """Search traces: otel-ingest traces --sort slowest --since 1d"""
+        ask(
+            "logger_search_traces", as_json, component=component, status=status, min_duration=min_duration,
+            since=since, sort=sort, limit=limit,
+        )  # fmt: skip
+
+    @app.command()
+    def stats(
+        component: Component = None,
+        severity_min: Severity = None,
+        text: Text = None,
+        group_by: Annotated[
+            list[str] | None, typer.Option(help="component, severity, event_name; repeatable")
+        ] = None,
+        interval: Annotated[str | None, typer.Option(help='Width of a time bin, "1m"')] = None,
+        since: Since = None,
+        until: Until = None,
+        as_json: Json = False,
+    ) -> None:
+        """Count log records: otel-ingest stats --interval 5m --since 6h"""
+        ask(
+            "logger_stats", as_json, component=component, severity_min=severity_min, text=text, group_by=group_by,
+            interval=interval, since=since, until=until,
+        )  # fmt: skip
+
+    @app.command()
+    def status(since: Since = None, as_json: Json = False) -> None:
+        """Print what is there: components, counts, how fresh, how far back, how large."""
+        ask("logger_overview", as_json, since=since)
+
+    @app.command()
+    def tail(
+        component: Component = None,
+        severity_min: Severity = None,
+        text: Text = None,
+        limit: Annotated[
+            int, typer.Option("--limit", "-n", min=1, max=1000, help="Records to begin with")
+        ] = 10,
+        follow: Annotated[
+            bool, typer.Option("--follow", "-f", help="Go on with what arrives until Ctrl-C")
+        ] = False,
+        as_json: Json = False,
+    ) -> None:
+        """Print the latest log records, oldest first; with -f also those that arrive."""
+        try:
+            least = severity(severity_min) if severity_min else None
+        except UserInputError as error:
+            _fail(error)
+        wanted = LogQuery(component=component, severity_min=least, text=text, limit=limit)
+        try:
+            _run(_tail(open_reader, wanted, follow=follow, as_json=as_json))
+        except KeyboardInterrupt:
+            raise typer.Exit(0) from None
+
+
+async def _ask(open_reader: OpenReader, tool: str, arguments: dict[str, Any]) -> Answer:
+    async with open_reader() as reader:
+        # Who may read the data directory may read the store.
+        return await call(reader, "read", tool, arguments)
+
+
+async def _tail(open_reader: OpenReader, query: LogQuery, *, follow: bool, as_json: bool) -> None:
+    """Print the newest records, then what is stored after them: a little is asked for again each time, since ids are
+    given out before COMMIT, and what was printed is dropped.
+    """
+    async with open_reader() as reader:
+        page = await reader.find_logs(query)
+        printed = {entry.id for entry in page.items}
+        for entry in reversed(page.items):
+            _emit(entry, as_json=as_json)
+        started_ns = time.time_ns()
+        last = max(printed, default=0)
+        while follow:
+            await asyncio.sleep(_TAIL_POLL_S)
+            fresh = LogQuery(
+                component=query.component, severity_min=query.severity_min, text=query.text, limit=1000,
+                since_ns=started_ns - 3_600_000_000_000,
+            )  # fmt: skip
+            for entry in await reader.tail_logs(fresh, max(0, last - _TAIL_OVERLAP_IDS)):
+                if entry.id not in printed and entry.id > min(printed, default=0):
+                    _emit(entry, as_json=as_json)
+                    printed.add(entry.id)
+                    last = max(last, entry.id)
+            printed = {i for i in printed if i > last - 2 * _TAIL_OVERLAP_IDS}
+
+
+def _emit(entry: Any, *, as_json: bool) -> None:
+    if as_json:
+        line = {name: getattr(entry, name) for name in entry.__slots__}
+        sys.stdout.write(json.dumps(line, default=str) + "\n")
+    else:
+        sys.stdout.write(render.log_line(entry) + "\n")
+    sys.stdout.flush()
+
+
+def _run(work: Any) -> Any:
+    try:
+        return asyncio.run(work)
+    except (UserInputError, StoreError) as error:
+        _fail(error)
+
+
+def _fail(error: Exception) -> Any:
+    """Print one sentence; exit 2 for a wrong question, 1 for what is not there."""
+    typer.echo(f"error: {error}", err=True)
+    wrong = isinstance(error, UserInputError) and error.code.startswith(
+        ("INVALID", "UNKNOWN_ARGUMENT", "EMPTY")
+    )
+    raise typer.Exit(2 if wrong else 1) from None
+
+
+def _print(answer: Answer, *, as_json: bool) -> None:
+    typer.echo(json.dumps(answer.data, default=str) if as_json else answer.text)
+    if not answer.found:
+        raise typer.Exit(1)
+
+
+def _attributes(pairs: list[str] | None) -> dict[str, Any] | None:
+    """Return KEY=VALUE pairs; true, 7 and 1.5 are what they look like, everything else is text."""
+    if not pairs:
+        return None
+    attributes = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--attribute")
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            parsed = value
+        attributes[key] = parsed if isinstance(parsed, str | int | float | bool) else value
+    return attributes

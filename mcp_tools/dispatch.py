@@ -1,0 +1,57 @@
+"""One way to every tool: role, then arguments, then the function. All doors call ``call``."""
+
+import time
+from typing import Any
+
+from pydantic import ValidationError
+
+from mcp_tools.errors import UserInputError, did_you_mean
+from mcp_tools.tools import TOOLS, Answer
+from storage.errors import QueryTimeout, StoreError
+from storage.reader import Reader
+from storage.tokens import allows
+
+
+async def call(reader: Reader, role: str, name: str, arguments: dict[str, Any]) -> Answer:
+    """Return a tool's answer. Raises UserInputError; its text is whole, for the one who asked."""
+    tool = TOOLS.get(name)
+    if tool is None:
+        raise UserInputError(
+            "UNKNOWN_TOOL", f'there is no tool "{name[:60]}".{did_you_mean(name, list(TOOLS))}'
+        )
+    if not allows(role, tool.role):
+        raise UserInputError(
+            "FORBIDDEN",
+            f"{name} needs the role {tool.role}; your token has {role}. Nothing was done.",
+        )
+    known = list(tool.arguments.model_fields)
+    for argument in arguments:
+        if argument not in known:
+            near = did_you_mean(argument, known)
+            raise UserInputError(
+                "UNKNOWN_ARGUMENT",
+                f'{name} has no argument "{argument[:60]}".{near} It takes: {", ".join(known)}.',
+            )
+    try:
+        given = tool.arguments.model_validate(arguments)
+    except ValidationError as error:
+        raise UserInputError("INVALID_ARGUMENT", _sentence(name, error)) from error
+    try:
+        return await tool.function(reader, given, time.time_ns())
+    except QueryTimeout as error:
+        raise UserInputError(
+            "TIMEOUT", f"{error}; for example since=15m, or a component"
+        ) from error
+    except StoreError as error:
+        raise UserInputError(
+            "STORE_UNAVAILABLE", f"{error}; nothing was changed, try again"
+        ) from error
+
+
+def _sentence(name: str, error: ValidationError) -> str:
+    """Return what was wrong with which argument, without the library's own words around it."""
+    problems = []
+    for problem in error.errors(include_url=False, include_input=True, include_context=False):
+        place = ".".join(str(part) for part in problem["loc"]) or "arguments"
+        problems.append(f"{name}: {place}={str(problem.get('input'))[:60]!r}: {problem['msg']}")
+    return "; ".join(problems)
