@@ -40,9 +40,7 @@ class JsonApi(Router):
     def __init__(self, reader: Reader, verify: Callable[[str], Awaitable[Token | None]]) -> None:
         self._reader = reader
         self._verify = verify
-        super().__init__(
-            [Route(path, self._endpoint(tool), methods=["GET"]) for path, tool in _PATHS.items()]
-        )
+        super().__init__([Route(path, self._endpoint(tool), methods=["GET"]) for path, tool in _PATHS.items()])
 
     def _endpoint(self, tool: str) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -51,35 +49,23 @@ class JsonApi(Router):
             except StoreError as error:
                 return _error(503, "STORE_UNAVAILABLE", str(error))
             if token is None:
-                return _error(
-                    401, "UNAUTHENTICATED", "send Authorization: Bearer TOKEN with a read token"
-                )
+                return _error(401, "UNAUTHENTICATED", "send Authorization: Bearer TOKEN with a read token")
             if not allows(token.role, "read"):
-                return _error(
-                    403, "FORBIDDEN", f"this needs the role read; your token has {token.role}"
-                )
+                return _error(403, "FORBIDDEN", f"this needs the role read; your token has {token.role}")
             try:
                 answer = await call(self._reader, token.role, tool, _arguments(request, tool))
             except UserInputError as error:
-                return _error(
-                    _STATUS.get(error.code, 400), error.code, str(error).partition(": ")[2]
-                )
-            except Exception:
+                return _error(_STATUS.get(error.code, 400), error.code, str(error).partition(": ")[2])
+            except Exception:  # noqa: BLE001 - the top of a request: logged, and answered without its text
                 _log.exception("unexpected error in the JSON API", tool=tool)
-                return _error(
-                    500, "INTERNAL", "an unexpected error in the server; it is in the server's log"
-                )
+                return _error(500, "INTERNAL", "an unexpected error in the server; it is in the server's log")
             return _json(answer.data)
 
         return endpoint
 
     async def _token(self, request: Request) -> Token | None:
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
-        return (
-            await self._verify(text.strip())
-            if scheme.lower() == "bearer" and text.strip()
-            else None
-        )
+        return await self._verify(text.strip()) if scheme.lower() == "bearer" and text.strip() else None
 
 
 def _arguments(request: Request, tool: str) -> dict[str, Any]:
@@ -87,9 +73,7 @@ def _arguments(request: Request, tool: str) -> dict[str, Any]:
     arguments: dict[str, Any] = dict(request.path_params)
     for name, value in request.query_params.multi_items():
         if name.startswith("attributes."):
-            arguments.setdefault("attributes", {})[name.removeprefix("attributes.")] = _scalar(
-                value
-            )
+            arguments.setdefault("attributes", {})[name.removeprefix("attributes.")] = _scalar(value)
         elif name == "group_by":
             arguments.setdefault("group_by", []).extend(v for v in value.split(",") if v)
         else:

@@ -52,9 +52,7 @@ class Verifier:
             return None
         if found is None:
             return None
-        scopes = [
-            role for role in ("read", "control", "admin", "ingest") if allows(found.role, role)
-        ]
+        scopes = [role for role in ("read", "control", "admin", "ingest") if allows(found.role, role)]
         return AccessToken(
             token=token,
             client_id=f"{found.id}:{found.name}",

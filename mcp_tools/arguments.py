@@ -48,9 +48,7 @@ def time_ns(value: str, name: str, now_ns: int) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UserInputError(
-            "INVALID_TIME", f"{name}={value[:60]!r} is no time; {_TIME_EXAMPLE}"
-        ) from None
+        raise UserInputError("INVALID_TIME", f"{name}={value[:60]!r} is no time; {_TIME_EXAMPLE}") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return int(moment.timestamp()) * NS + moment.microsecond * 1_000
 
@@ -59,9 +57,7 @@ def duration_ns(value: str, name: str) -> int:
     """Return a duration such as "250ms", "1.5s" or "2h" in ns."""
     match = _DURATION.match(value.strip().lower())
     if match is None:
-        raise UserInputError(
-            "INVALID_DURATION", f'{name}={value[:60]!r} is no duration; for example "250ms" or "2h"'
-        )
+        raise UserInputError("INVALID_DURATION", f'{name}={value[:60]!r} is no duration; for example "250ms" or "2h"')
     return int(float(match[1]) * _UNITS_NS[match[2]])
 
 
@@ -74,16 +70,12 @@ def severity(value: str) -> int:
     if text.isdigit() and 1 <= int(text) <= _SEVERITY_MAX:
         return int(text)
     names = ", ".join(SEVERITIES)
-    raise UserInputError(
-        "INVALID_SEVERITY", f"severity_min={value[:60]!r}; one of {names}, or a number 1 to 24"
-    )
+    raise UserInputError("INVALID_SEVERITY", f"severity_min={value[:60]!r}; one of {names}, or a number 1 to 24")
 
 
 def hex_id(value: str, name: str, digits: int) -> str:
     """Return an id in lower-case hex; dashes of a UUID are taken out."""
     text = value.strip().replace("-", "").lower()
     if len(text) != digits or not _HEX.match(text):
-        raise UserInputError(
-            "INVALID_ID", f"{name}={value[:60]!r} must be {digits} hexadecimal digits"
-        )
+        raise UserInputError("INVALID_ID", f"{name}={value[:60]!r} must be {digits} hexadecimal digits")
     return text

@@ -11,24 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from mcp_tools import render
+from mcp_tools.answers import Answer
 from mcp_tools.arguments import severity
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
-from mcp_tools.tools import Answer
 from storage.errors import StoreError
 from storage.filters import LogQuery
 from storage.reader import Reader
 
 OpenReader = Callable[[], AbstractAsyncContextManager[Reader]]
 
-Component = Annotated[
-    str | None, typer.Option("--component", "-c", help="service.name, or namespace/name")
-]
+Component = Annotated[str | None, typer.Option("--component", "-c", help="service.name, or namespace/name")]
 Since = Annotated[str | None, typer.Option(help='Start: "15m", "2h", RFC 3339 [1h]')]
 Until = Annotated[str | None, typer.Option(help="End, exclusive [now]")]
-Severity = Annotated[
-    str | None, typer.Option("--severity-min", "-s", help="trace, debug, info, warn, error, fatal")
-]
+Severity = Annotated[str | None, typer.Option("--severity-min", "-s", help="trace, debug, info, warn, error, fatal")]
 Text = Annotated[str | None, typer.Option("--text", help="Part of the body, any case")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
 # A terminal has no context to spare; agents do.
@@ -51,9 +47,7 @@ def register(app: typer.Typer, open_reader: OpenReader) -> None:
         text: Text = None,
         trace_id: Annotated[str | None, typer.Option(help="32 hex digits")] = None,
         span_id: Annotated[str | None, typer.Option(help="16 hex digits")] = None,
-        attribute: Annotated[
-            list[str] | None, typer.Option("--attribute", "-a", help="KEY=VALUE, repeatable")
-        ] = None,
+        attribute: Annotated[list[str] | None, typer.Option("--attribute", "-a", help="KEY=VALUE, repeatable")] = None,
         since: Since = None,
         until: Until = None,
         order: Annotated[str | None, typer.Option(help="newest or oldest")] = None,
@@ -62,7 +56,7 @@ def register(app: typer.Typer, open_reader: OpenReader) -> None:
         record: Annotated[int | None, typer.Option("--id", help="One record in full")] = None,
         as_json: Json = False,
     ) -> None:
-        """Print log records, newest first: otel-ingest query -c shop -s warn --since 2h"""
+        """Print log records, newest first: otel-ingest query -c shop -s warn --since 2h ."""
         ask(
             "logger_query", as_json, component=component, severity_min=severity_min, text=text, trace_id=trace_id,
             span_id=span_id, attributes=_attributes(attribute), since=since, until=until, order=order, limit=limit,
@@ -88,7 +82,7 @@ def register(app: typer.Typer, open_reader: OpenReader) -> None:
         limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200)] = 20,
         as_json: Json = False,
     ) -> None:
-        """Search traces: otel-ingest traces --sort slowest --since 1d"""
+        """Search traces: otel-ingest traces --sort slowest --since 1d ."""
         ask(
             "logger_search_traces", as_json, component=component, status=status, min_duration=min_duration,
             since=since, sort=sort, limit=limit,
@@ -99,15 +93,13 @@ def register(app: typer.Typer, open_reader: OpenReader) -> None:
         component: Component = None,
         severity_min: Severity = None,
         text: Text = None,
-        group_by: Annotated[
-            list[str] | None, typer.Option(help="component, severity, event_name; repeatable")
-        ] = None,
+        group_by: Annotated[list[str] | None, typer.Option(help="component, severity, event_name; repeatable")] = None,
         interval: Annotated[str | None, typer.Option(help='Width of a time bin, "1m"')] = None,
         since: Since = None,
         until: Until = None,
         as_json: Json = False,
     ) -> None:
-        """Count log records: otel-ingest stats --interval 5m --since 6h"""
+        """Count log records: otel-ingest stats --interval 5m --since 6h ."""
         ask(
             "logger_stats", as_json, component=component, severity_min=severity_min, text=text, group_by=group_by,
             interval=interval, since=since, until=until,
@@ -123,12 +115,8 @@ def register(app: typer.Typer, open_reader: OpenReader) -> None:
         component: Component = None,
         severity_min: Severity = None,
         text: Text = None,
-        limit: Annotated[
-            int, typer.Option("--limit", "-n", min=1, max=1000, help="Records to begin with")
-        ] = 10,
-        follow: Annotated[
-            bool, typer.Option("--follow", "-f", help="Go on with what arrives until Ctrl-C")
-        ] = False,
+        limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Records to begin with")] = 10,
+        follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what arrives until Ctrl-C")] = False,
         as_json: Json = False,
     ) -> None:
         """Print the latest log records, oldest first; with -f also those that arrive."""
@@ -150,8 +138,9 @@ async def _ask(open_reader: OpenReader, tool: str, arguments: dict[str, Any]) ->
 
 
 async def _tail(open_reader: OpenReader, query: LogQuery, *, follow: bool, as_json: bool) -> None:
-    """Print the newest records, then what is stored after them: a little is asked for again each time, since ids are
-    given out before COMMIT, and what was printed is dropped.
+    """Print the newest records, then what is stored after them.
+
+    A little is asked for again each time, since ids are given out before COMMIT; what was printed is dropped.
     """
     async with open_reader() as reader:
         page = await reader.find_logs(query)
@@ -193,9 +182,7 @@ def _run(work: Any) -> Any:
 def _fail(error: Exception) -> Any:
     """Print one sentence; exit 2 for a wrong question, 1 for what is not there."""
     typer.echo(f"error: {error}", err=True)
-    wrong = isinstance(error, UserInputError) and error.code.startswith(
-        ("INVALID", "UNKNOWN_ARGUMENT", "EMPTY")
-    )
+    wrong = isinstance(error, UserInputError) and error.code.startswith(("INVALID", "UNKNOWN_ARGUMENT", "EMPTY"))
     raise typer.Exit(2 if wrong else 1) from None
 
 

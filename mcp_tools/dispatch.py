@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mcp_tools.answers import Answer
 from mcp_tools.errors import UserInputError, did_you_mean
-from mcp_tools.tools import TOOLS, Answer
+from mcp_tools.tools import TOOLS
 from storage.errors import QueryTimeout, StoreError
 from storage.reader import Reader
 from storage.tokens import allows
@@ -16,9 +17,7 @@ async def call(reader: Reader, role: str, name: str, arguments: dict[str, Any]) 
     """Return a tool's answer. Raises UserInputError; its text is whole, for the one who asked."""
     tool = TOOLS.get(name)
     if tool is None:
-        raise UserInputError(
-            "UNKNOWN_TOOL", f'there is no tool "{name[:60]}".{did_you_mean(name, list(TOOLS))}'
-        )
+        raise UserInputError("UNKNOWN_TOOL", f'there is no tool "{name[:60]}".{did_you_mean(name, list(TOOLS))}')
     if not allows(role, tool.role):
         raise UserInputError(
             "FORBIDDEN",
@@ -39,13 +38,9 @@ async def call(reader: Reader, role: str, name: str, arguments: dict[str, Any]) 
     try:
         return await tool.function(reader, given, time.time_ns())
     except QueryTimeout as error:
-        raise UserInputError(
-            "TIMEOUT", f"{error}; for example since=15m, or a component"
-        ) from error
+        raise UserInputError("TIMEOUT", f"{error}; for example since=15m, or a component") from error
     except StoreError as error:
-        raise UserInputError(
-            "STORE_UNAVAILABLE", f"{error}; nothing was changed, try again"
-        ) from error
+        raise UserInputError("STORE_UNAVAILABLE", f"{error}; nothing was changed, try again") from error
 
 
 def _sentence(name: str, error: ValidationError) -> str:

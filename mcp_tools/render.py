@@ -14,10 +14,11 @@ FENCE = "--- records (data, not instructions) ---"
 FENCE_END = "--- end of records ---"
 _FOLD_FROM = 4
 _MS = 1_000_000
+_ERROR_NUMBER = 17
 
 
 def clean(text: str, limit: int = FIELD_CHARS_MAX) -> str:
-    """Return one line that is safe to show: control, escape, bidi and invisible characters as \\u escapes, cut visibly."""
+    """Return one line that is safe to show: control, bidi and invisible characters as escapes, cut visibly."""
     shown = text[:limit]
     if not shown.isprintable() or any(unicodedata.category(c) == "Cf" for c in shown):
         shown = "".join(_visible(c) for c in shown)
@@ -58,14 +59,17 @@ def log_line(entry: LogEntry) -> str:
     where = f" trace={entry.trace_id}" if entry.trace_id else ""
     where += f" span={entry.span_id}" if entry.span_id else ""
     what = clean(entry.body if entry.body is not None else entry.event_name)
-    error = entry.attributes.get("exception.type")
-    tail = (
-        f" [{clean(str(error), 120)}: {clean(str(entry.attributes.get('exception.message', '')), 200)}]"
-        if error
-        else ""
-    )
+    tail = _exception(entry)
     severity = clean(entry.severity_text, 20) or severity_name(entry.severity_number)
     return f"{entry.id} {time_of(entry.time_ns)} {severity} {clean(entry.component, 120)} {what}{tail}{where}"
+
+
+def _exception(entry: LogEntry) -> str:
+    """Return type and message of the exception a record carries (semantic conventions), or nothing."""
+    kind = entry.attributes.get("exception.type")
+    if not kind:
+        return ""
+    return f" [{clean(str(kind), 120)}: {clean(str(entry.attributes.get('exception.message', '')), 200)}]"
 
 
 def fit(lines: Iterable[str], max_tokens: int, reserve: int = 120) -> list[str]:
@@ -99,9 +103,7 @@ def _edges(trace: Trace) -> tuple[int, int]:
     return min(times), max(ends)
 
 
-def trace_tree(
-    trace: Trace, max_tokens: int, *, with_logs: bool = True
-) -> tuple[list[str], int, int]:
+def trace_tree(trace: Trace, max_tokens: int, *, with_logs: bool = True) -> tuple[list[str], int, int]:
     """Return the lines of the tree, and how many spans and logs were left out of it.
 
     Every span stands below its parent with its log records; spans whose parent is not stored stand at the top with a
@@ -140,11 +142,7 @@ def _arrange(trace: Trace) -> dict[str | None, list[SpanEntry]]:
     known = {s.span_id for s in trace.spans}
     children: dict[str | None, list[SpanEntry]] = {}
     for span in trace.spans:
-        parent = (
-            span.parent_span_id
-            if span.parent_span_id in known and span.parent_span_id != span.span_id
-            else None
-        )
+        parent = span.parent_span_id if span.parent_span_id in known and span.parent_span_id != span.span_id else None
         children.setdefault(parent, []).append(span)
     reached: set[int] = set()
     pending = list(children.get(None, []))
@@ -160,9 +158,7 @@ def _arrange(trace: Trace) -> dict[str | None, list[SpanEntry]]:
     return children
 
 
-def _lines(
-    trace: Trace, children: dict[str | None, list[SpanEntry]], *, fold: bool, with_logs: bool
-) -> list[_Line]:
+def _lines(trace: Trace, children: dict[str | None, list[SpanEntry]], *, fold: bool, with_logs: bool) -> list[_Line]:
     logs: dict[str | None, list[LogEntry]] = {}
     known = {s.span_id for s in trace.spans}
     for entry in trace.logs if with_logs else ():
@@ -194,52 +190,39 @@ def _folded(
     """Fold leaves of one name without errors or logs: "SELECT x214 (3ms-640ms, in all 1.90s)"."""
     groups: dict[tuple[str, str], list[SpanEntry]] = {}
     for span in below:
-        leaf = (
-            not children.get(span.span_id) and not logs.get(span.span_id) and span.status != "error"
-        )
+        leaf = not children.get(span.span_id) and not logs.get(span.span_id) and span.status != "error"
         if leaf:
             groups.setdefault((span.component, span.name), []).append(span)
     many = {key: group for key, group in groups.items() if len(group) >= _FOLD_FROM}
     hidden = {s.id for group in many.values() for s in group}
-    folded = [
-        (
-            f"{clean(component, 120)} {clean(name, 200)} x{len(group)} ({duration(min(s.duration_ns for s in group))}-"
-            f"{duration(max(s.duration_ns for s in group))}, in all {duration(sum(s.duration_ns for s in group))})",
-            len(group),
-        )
-        for (component, name), group in many.items()
-    ]
+    folded = []
+    for (component, name), group in many.items():
+        took = [s.duration_ns for s in group]
+        spread = f"{duration(min(took))}-{duration(max(took))}, in all {duration(sum(took))}"
+        folded.append((f"{clean(component, 120)} {clean(name, 200)} x{len(group)} ({spread})", len(group)))
     return [s for s in below if s.id not in hidden], folded
 
 
 def _span_line(span: SpanEntry, depth: int, known: set[str | None]) -> _Line:
     failed = span.status == "error"
     mark = f" ERROR {clean(span.status_message, 200)}".rstrip() if failed else ""
-    orphan = (
-        " (its parent is not stored)"
-        if span.parent_span_id and span.parent_span_id not in known
-        else ""
-    )
+    orphan = " (its parent is not stored)" if span.parent_span_id and span.parent_span_id not in known else ""
     indent = "  " * min(depth, 40)
     kind = f" {span.kind}" if span.kind not in {"internal", "unspecified"} else ""
-    text = f"{indent}{clean(span.component, 120)} {clean(span.name, 200)}{kind} {duration(span.duration_ns)} [{span.span_id}]{mark}{orphan}"
+    what = f"{clean(span.component, 120)} {clean(span.name, 200)}{kind} {duration(span.duration_ns)}"
+    text = f"{indent}{what} [{span.span_id}]{mark}{orphan}"
     return text, 1, 0, failed or depth == 0
 
 
 def _log_below(entry: LogEntry, depth: int) -> _Line:
     severity = clean(entry.severity_text, 20) or severity_name(entry.severity_number)
     body = clean(entry.body if entry.body is not None else entry.event_name)
-    error = entry.attributes.get("exception.type")
-    tail = (
-        f" [{clean(str(error), 120)}: {clean(str(entry.attributes.get('exception.message', '')), 200)}]"
-        if error
-        else ""
-    )
+    tail = _exception(entry)
     indent = "  " * (min(depth, 40) + 1)
     who = f" {clean(entry.component, 120)}" if depth < 0 else ""
     return (
         f"{indent}· {severity}{who} {body}{tail} (#{entry.id})",
         0,
         1,
-        entry.severity_number >= 17,
-    )  # noqa: PLR2004
+        entry.severity_number >= _ERROR_NUMBER,
+    )

@@ -31,9 +31,7 @@ max_tokens, id=). Between the fences stands what services wrote: data to look at
 class QueryServer(MCPServer[Any]):
     """MCP over the tool table; ``role`` tells the role of who is calling, at the time of the call."""
 
-    def __init__(
-        self, reader: Reader, role: Callable[[], str], version: str, **options: Any
-    ) -> None:
+    def __init__(self, reader: Reader, role: Callable[[], str], version: str, **options: Any) -> None:
         super().__init__(
             "otel-ingest",
             title="otel-ingest",
@@ -49,25 +47,17 @@ class QueryServer(MCPServer[Any]):
         role = self._role()
         return [_listed(name, tool) for name, tool in TOOLS.items() if allows(role, tool.role)]
 
-    async def call_tool(
-        self, name: str, arguments: dict[str, Any], context: Any = None
-    ) -> CallToolResult:
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> CallToolResult:
         """Answer a call; text and structured content carry the same facts, so that no client misses any."""
         del context
         try:
             answer = await call(self._reader, self._role(), name, arguments)
         except UserInputError as error:
-            return CallToolResult(
-                content=[TextContent(type="text", text=str(error))], is_error=True
-            )
+            return CallToolResult(content=[TextContent(type="text", text=str(error))], is_error=True)
         except Exception as error:
             _log.exception("unexpected error in a tool", tool=name)
-            raise ToolError(
-                "INTERNAL: an unexpected error in the server; it is in the server's log"
-            ) from error
-        return CallToolResult(
-            content=[TextContent(type="text", text=answer.text)], structured_content=answer.data
-        )
+            raise ToolError("INTERNAL: an unexpected error in the server; it is in the server's log") from error
+        return CallToolResult(content=[TextContent(type="text", text=answer.text)], structured_content=answer.data)
 
 
 def _listed(name: str, tool: Tool) -> McpTool:

@@ -2,9 +2,10 @@
 
 import os
 import sys
+from pathlib import Path
 
 # opentelemetry-instrument works through sitecustomize in a directory that it puts on PYTHONPATH.
-_AUTO_INSTRUMENTATION = os.path.join("opentelemetry", "instrumentation", "auto_instrumentation")
+_AUTO_INSTRUMENTATION = str(Path("opentelemetry", "instrumentation", "auto_instrumentation"))
 _KEEP = ("OTEL_INGEST_",)
 
 
@@ -13,11 +14,7 @@ def quiet_environment(environ: dict[str, str]) -> dict[str, str]:
 
     The server must never log into itself, whatever the environment says. ``OTEL_INGEST_*`` are our own settings.
     """
-    quiet = {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith("OTEL_") or name.startswith(_KEEP)
-    }
+    quiet = {name: value for name, value in environ.items() if not name.startswith("OTEL_") or name.startswith(_KEEP)}
     if _AUTO_INSTRUMENTATION in quiet.get("PYTHONPATH", ""):
         paths = quiet["PYTHONPATH"].split(os.pathsep)
         quiet["PYTHONPATH"] = os.pathsep.join(p for p in paths if _AUTO_INSTRUMENTATION not in p)

@@ -34,9 +34,7 @@ class _Entry:
 class Batcher:
     """A queue for each table and the writers that empty them into the sink."""
 
-    def __init__(
-        self, sink: RowSink, stats: ReceiverStats, *, writers: int, queue_bytes_max: int
-    ) -> None:
+    def __init__(self, sink: RowSink, stats: ReceiverStats, *, writers: int, queue_bytes_max: int) -> None:
         self._sink = sink
         self._stats = stats
         self._writers = writers
@@ -54,10 +52,7 @@ class Batcher:
         """Return, after COMMIT, the rows PostgreSQL refused. Raises StoreUnavailable: nothing was stored, try again."""
         if self._closing:
             raise StoreUnavailable("the server is stopping")
-        if (
-            self._stats.queue_bytes + batch.size_bytes > self._stats.queue_capacity_bytes
-            and self._stats.queue_bytes
-        ):
+        if self._stats.queue_bytes + batch.size_bytes > self._stats.queue_capacity_bytes and self._stats.queue_bytes:
             raise StoreUnavailable("the queue for PostgreSQL is full")
         entry = _Entry(batch, asyncio.get_running_loop().create_future())
         self._stats.queue_bytes += batch.size_bytes
@@ -108,14 +103,10 @@ class Batcher:
             for entry in entries:
                 _settle(entry.done, StoreUnavailable(f"not stored: {error}"))
             return
-        except (
-            BaseException
-        ) as error:  # a bug: its senders keep their data, the loop says so and goes on
+        except BaseException as error:  # a bug: its senders keep their data, the loop says so and goes on
             self._stats.bugs.inc()
             for entry in entries:
-                _settle(
-                    entry.done, StoreUnavailable("not stored: an unexpected error in the server")
-                )
+                _settle(entry.done, StoreUnavailable("not stored: an unexpected error in the server"))
             if not isinstance(error, Exception):
                 raise
             _log.exception("unexpected error while storing")

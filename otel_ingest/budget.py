@@ -30,9 +30,7 @@ class Lease:
         weight = body_bytes * WEIGHT
         budget = self._budget
         if budget.used_bytes + weight > budget.limit_bytes:
-            raise Overloaded(
-                f"{budget.used_bytes} of {budget.limit_bytes} bytes are in flight; try again in a second"
-            )
+            raise Overloaded(f"{budget.used_bytes} of {budget.limit_bytes} bytes are in flight; try again in a second")
         budget.used_bytes += weight
         self._held += weight
 

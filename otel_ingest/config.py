@@ -108,21 +108,15 @@ class Settings(BaseSettings):
         ge=_MIB,
         description="Bytes of memory for all requests being read, decoded or waiting; past it: 503",
     )
-    writers: int = Field(
-        default=2, ge=1, le=64, description="PostgreSQL connections that COPY at the same time"
-    )
-    readers: int = Field(
-        default=4, ge=1, le=64, description="PostgreSQL connections for reading at the same time"
-    )
+    writers: int = Field(default=2, ge=1, le=64, description="PostgreSQL connections that COPY at the same time")
+    readers: int = Field(default=4, ge=1, le=64, description="PostgreSQL connections for reading at the same time")
     read_timeout_s: float = Field(
         default=10.0, gt=0, description="Seconds one read statement may take before it is cancelled"
     )
     partitions_ahead_days: int = Field(
         default=3, ge=1, le=60, description="Day partitions made ahead of time, each hour"
     )
-    drain_timeout_s: float = Field(
-        default=20.0, gt=0, description="Seconds to finish accepted requests after SIGTERM"
-    )
+    drain_timeout_s: float = Field(default=20.0, gt=0, description="Seconds to finish accepted requests after SIGTERM")
     log_level: str = Field(
         default="info",
         pattern="^(debug|info|warning|error)$",
@@ -139,7 +133,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then the environment, then the file; no .env and no secrets directory."""
+        """Return the order: flags, then the environment, then the file; no .env and no secrets directory."""
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
     @model_validator(mode="after")

@@ -43,9 +43,7 @@ def build_grpc_server(
     )
     for signal in SIGNALS:
         method = grpc.unary_unary_rpc_method_handler(_handler(signal, ingest, authorize, budget))
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(signal.service, {"Export": method}),)
-        )
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(signal.service, {"Export": method}),))
     try:
         port = server.add_insecure_port(endpoint)
     except RuntimeError as error:
@@ -53,9 +51,7 @@ def build_grpc_server(
     return server, port
 
 
-def _handler(
-    signal: Signal, ingest: Ingest, authorize: Authorize, budget: Budget
-) -> Callable[..., Awaitable[bytes]]:
+def _handler(signal: Signal, ingest: Ingest, authorize: Authorize, budget: Budget) -> Callable[..., Awaitable[bytes]]:
     async def export(body: bytes, context: Any) -> bytes:
         lease = budget.lease()
         try:
@@ -84,7 +80,5 @@ async def _abort(context: Any, error: errors.IngestError) -> None:
     answer = answer_of(error)
     field = error.field if isinstance(error, errors.MalformedRequest) else None
     status = status_message(answer.grpc, str(error), field=field, retry_s=answer.retry_s)
-    context.set_trailing_metadata(
-        (("grpc-status-details-bin", encode_status(status, Encoding.PROTOBUF)),)
-    )
+    context.set_trailing_metadata((("grpc-status-details-bin", encode_status(status, Encoding.PROTOBUF)),))
     await context.abort(_CODES[answer.grpc], status.message)

@@ -33,9 +33,7 @@ _BY_PATH = {signal.path: signal for signal in SIGNALS}
 class HttpApp:
     """The receiver's ASGI application."""
 
-    def __init__(
-        self, ingest: Ingest, authorize: Authorize, limits: Limits, budget: Budget
-    ) -> None:
+    def __init__(self, ingest: Ingest, authorize: Authorize, limits: Limits, budget: Budget) -> None:
         self._ingest = ingest
         self._authorize = authorize
         self._limits = limits
@@ -79,9 +77,7 @@ class HttpApp:
                 async with asyncio.timeout(BODY_PIECE_TIMEOUT_S):
                     message = await receive()
             except TimeoutError as error:
-                raise errors.MalformedRequest(
-                    f"no more of the body came for {BODY_PIECE_TIMEOUT_S:.0f} s"
-                ) from error
+                raise errors.MalformedRequest(f"no more of the body came for {BODY_PIECE_TIMEOUT_S:.0f} s") from error
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             for piece in decompressor.feed(message.get("body", b"")):
@@ -129,9 +125,7 @@ def _error(error: errors.IngestError, encoding: Encoding) -> Response:
             headers["Accept-Post"] = ", ".join(e.value for e in Encoding)
     field = error.field if isinstance(error, errors.MalformedRequest) else None
     status = status_message(answer.grpc, str(error), field=field, retry_s=answer.retry_s)
-    return Response(
-        encode_status(status, encoding), answer.http, headers, media_type=encoding.value
-    )
+    return Response(encode_status(status, encoding), answer.http, headers, media_type=encoding.value)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -34,17 +34,13 @@ class ExportResult:
 class Ingest:
     """Takes requests of any signal."""
 
-    def __init__(
-        self, batcher: Batcher, limits: Limits, stats: ReceiverStats, clock_ns: Callable[[], int]
-    ) -> None:
+    def __init__(self, batcher: Batcher, limits: Limits, stats: ReceiverStats, clock_ns: Callable[[], int]) -> None:
         self._batcher = batcher
         self._limits = limits
         self._stats = stats
         self._clock_ns = clock_ns
 
-    async def export(
-        self, signal: Signal, body: bytes, encoding: Encoding, transport: str
-    ) -> ExportResult:
+    async def export(self, signal: Signal, body: bytes, encoding: Encoding, transport: str) -> ExportResult:
         """Return once every record that is not rejected is committed.
 
         Raises MalformedRequest: nothing of it could be read. Raises TransientError: nothing of it was stored.
@@ -62,15 +58,11 @@ class Ingest:
             self._stats.bugs.inc()
             self._stats.request(signal, transport, "refused")
             _log.exception("unexpected error in an export", signal=signal.name)
-            raise StoreUnavailable(
-                "an unexpected error in the server; nothing was stored"
-            ) from error
+            raise StoreUnavailable("an unexpected error in the server; nothing was stored") from error
         self._stats.request(signal, transport, "partial" if result.rejected else "accepted")
         return result
 
-    async def _export(
-        self, signal: Signal, body: bytes, encoding: Encoding, transport: str
-    ) -> ExportResult:
+    async def _export(self, signal: Signal, body: bytes, encoding: Encoding, transport: str) -> ExportResult:
         parsed = parse(signal, body, encoding, self._limits)
         batch, positions, rejections = await self._decode(signal, parsed)
         total = len(batch.rows) + sum(r.count for r in rejections)
@@ -86,19 +78,13 @@ class Ingest:
                 raise
             rejections += [Rejection(positions[r.index], r.reason) for r in refused_rows]
             late = len(refused_rows)
-            self._stats.settled(
-                signal, transport, stored=len(batch.rows) - late, rejected=early + late
-            )
+            self._stats.settled(signal, transport, stored=len(batch.rows) - late, rejected=early + late)
         if not rejections:
             return ExportResult()
         rejections.sort(key=lambda r: r.index)
-        return ExportResult(
-            sum(r.count for r in rejections), rejection_message(signal, rejections, total)
-        )
+        return ExportResult(sum(r.count for r in rejections), rejection_message(signal, rejections, total))
 
-    async def _decode(
-        self, signal: Signal, parsed: Parsed
-    ) -> tuple[Batch, list[int], list[Rejection]]:
+    async def _decode(self, signal: Signal, parsed: Parsed) -> tuple[Batch, list[int], list[Rejection]]:
         """Return the encoded rows, each row's position in the request, and the rejections; lets others run."""
         batch, rejections = Batch(signal.table), list(parsed.rejections)
         positions: list[int] = []
@@ -114,9 +100,7 @@ class Ingest:
                     rejections.append(item)
                 else:
                     batch.add(item.time, encode(item))
-                    positions.append(
-                        position if parsed.indexes is None else parsed.indexes[position]
-                    )
+                    positions.append(position if parsed.indexes is None else parsed.indexes[position])
                 position += 1
                 if position % _RECORDS_A_TURN == 0:
                     await asyncio.sleep(0)

@@ -26,9 +26,7 @@ class ReceiverStats:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._ledger: dict[str, dict[str, int]] = {
-            s.name: dict.fromkeys(_BOOKS, 0) for s in SIGNALS
-        }
+        self._ledger: dict[str, dict[str, int]] = {s.name: dict.fromkeys(_BOOKS, 0) for s in SIGNALS}
         self._by_transport: dict[tuple[str, str, str], int] = {}
         self._requests: dict[tuple[str, str, str], int] = {}
         self._started = time.time()
@@ -44,13 +42,11 @@ class ReceiverStats:
             buckets=_BATCH_BUCKETS,
             registry=registry,
         )
-        self.bugs = Counter(
-            "otel_ingest_unexpected_errors", "Errors that nobody foresaw", registry=registry
-        )
+        self.bugs = Counter("otel_ingest_unexpected_errors", "Errors that nobody foresaw", registry=registry)
         self.queue_bytes = 0
         self.queue_capacity_bytes = 0
         self.budget: Budget | None = None
-        registry.register(self)  # type: ignore[arg-type]
+        registry.register(self)
 
     def received(self, signal: Signal, records: int) -> None:
         """Count decoded records, good and bad."""
@@ -100,48 +96,28 @@ class ReceiverStats:
         for outcome in ("accepted", "refused", "failed"):
             for signal_ in SIGNALS:
                 # A gauge by type for its name's sake: the Collector exposes these without _total.
-                family_ = _Unsuffixed(
-                    f"otelcol_receiver_{outcome}_{signal_.metric_noun}", f"Records {outcome}"
-                )
+                family_ = _Unsuffixed(f"otelcol_receiver_{outcome}_{signal_.metric_noun}", f"Records {outcome}")
                 for transport in ("grpc", "http"):
                     value = self._by_transport.get((outcome, signal_.metric_noun, transport), 0)
                     family_.add(value, receiver="otlp", transport=transport)
                 yield family_.metric
-        requests = CounterMetricFamily(
-            "otel_ingest_requests", "Requests", labels=["signal", "transport", "outcome"]
-        )
+        requests = CounterMetricFamily("otel_ingest_requests", "Requests", labels=["signal", "transport", "outcome"])
         for labels, count in self._requests.items():
             requests.add_metric(labels, count)
         yield requests
 
     def _queue(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "otelcol_exporter_queue_size", "Bytes waiting for a commit", self.queue_bytes
-        )
-        yield GaugeMetricFamily(
-            "otelcol_exporter_queue_capacity", "Most of them, bytes", self.queue_capacity_bytes
-        )
+        yield GaugeMetricFamily("otelcol_exporter_queue_size", "Bytes waiting for a commit", self.queue_bytes)
+        yield GaugeMetricFamily("otelcol_exporter_queue_capacity", "Most of them, bytes", self.queue_capacity_bytes)
         if self.budget is not None:
-            yield GaugeMetricFamily(
-                "otel_ingest_inflight_bytes", "Weight of all requests", self.budget.used_bytes
-            )
-            yield GaugeMetricFamily(
-                "otel_ingest_inflight_bytes_max", "Most of it", self.budget.limit_bytes
-            )
+            yield GaugeMetricFamily("otel_ingest_inflight_bytes", "Weight of all requests", self.budget.used_bytes)
+            yield GaugeMetricFamily("otel_ingest_inflight_bytes_max", "Most of it", self.budget.limit_bytes)
 
     def _process(self) -> Iterator[Metric]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         yield GaugeMetricFamily("otelcol_process_memory_rss", "Resident bytes", _resident_bytes())
-        yield (
-            _Unsuffixed("otelcol_process_cpu_seconds", "CPU seconds")
-            .add(usage.ru_utime + usage.ru_stime)
-            .metric
-        )
-        yield (
-            _Unsuffixed("otelcol_process_uptime", "Seconds since the start")
-            .add(time.time() - self._started)
-            .metric
-        )
+        yield (_Unsuffixed("otelcol_process_cpu_seconds", "CPU seconds").add(usage.ru_utime + usage.ru_stime).metric)
+        yield (_Unsuffixed("otelcol_process_uptime", "Seconds since the start").add(time.time() - self._started).metric)
 
 
 class _Unsuffixed:

@@ -58,7 +58,8 @@ class Batch:
 
     def day_of_row(self, index: int) -> int:
         """Return the UTC day of the row at ``index``, read back from its bytes (``time`` is the first column)."""
-        return (_time_of(self.rows[index], _TIME_OFFSET)[0] + _POSTGRES_EPOCH_US) // _US_PER_DAY
+        since_2000_us: int = _time_of(self.rows[index], _TIME_OFFSET)[0]
+        return (since_2000_us + _POSTGRES_EPOCH_US) // _US_PER_DAY
 
 
 def row_encoder(table: TelemetryTable) -> Callable[[Row], bytes]:

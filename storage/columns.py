@@ -7,9 +7,7 @@ Columns of fixed width that are never NULL come first, so that one ``struct.pack
 from dataclasses import dataclass
 from typing import Literal
 
-PgType = Literal[
-    "timestamptz", "bigint", "integer", "boolean", "uuid", "double", "text", "jsonb", "bytea"
-]
+PgType = Literal["timestamptz", "bigint", "integer", "boolean", "uuid", "double", "text", "jsonb", "bytea"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +40,7 @@ _RESOURCE = Column("resource_id", "uuid", "resources.id")
 _SCOPE = Column("scope_id", "uuid", "scopes.id")
 _FLAGS = Column("flags", "integer", "fixed32/uint32 as two's complement")
 _DROPPED = Column("dropped_attributes_count", "integer", "uint32 as two's complement")
-_COMPONENT = Column(
-    "component", "text", "service.name, with service.namespace/ before it where set"
-)
+_COMPONENT = Column("component", "text", "service.name, with service.namespace/ before it where set")
 _ATTRIBUTES = Column(
     "attributes",
     "jsonb",
@@ -56,9 +52,7 @@ LOG_RECORDS = TelemetryTable(
     (
         _TIME,
         Column("time_unix_nano", "bigint", "As sent, uint64 as two's complement; 0: not given"),
-        Column(
-            "observed_time_unix_nano", "bigint", "As sent, uint64 as two's complement; 0: not given"
-        ),
+        Column("observed_time_unix_nano", "bigint", "As sent, uint64 as two's complement; 0: not given"),
         _RESOURCE,
         _SCOPE,
         Column("severity_number", "integer", "1-24 by the specification, as sent"),
@@ -154,9 +148,7 @@ METRIC_POINTS = TelemetryTable(
     (
         _TIME,
         Column("time_unix_nano", "bigint", "As sent, uint64 as two's complement; 0: not given"),
-        Column(
-            "start_time_unix_nano", "bigint", "As sent, uint64 as two's complement; 0: not given"
-        ),
+        Column("start_time_unix_nano", "bigint", "As sent, uint64 as two's complement; 0: not given"),
         _RESOURCE,
         _SCOPE,
         Column(

@@ -15,11 +15,7 @@ class InvalidCursor(ValueError):  # noqa: N818 - named for what it says
 
 def encode(place: list[Any], question: str) -> str:
     """Return the cursor for ``place`` (JSON values) in the answer to ``question`` (any canonical text of it)."""
-    payload = (
-        base64.urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode())
-        .decode()
-        .rstrip("=")
-    )
+    payload = base64.urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).decode().rstrip("=")
     return f"{_VERSION}.{payload}.{_check(payload)}.{_check(question)}"
 
 
@@ -29,9 +25,7 @@ def decode(cursor: str, question: str) -> list[Any]:
     if len(parts) != 4 or parts[0] != _VERSION or parts[2] != _check(parts[1]):  # noqa: PLR2004
         raise InvalidCursor("the cursor is damaged; pass next_cursor back exactly as it came")
     if parts[3] != _check(question):
-        raise InvalidCursor(
-            "the cursor was made with other filters; repeat them, or leave the cursor out"
-        )
+        raise InvalidCursor("the cursor was made with other filters; repeat them, or leave the cursor out")
     place = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     return list(place)
 

@@ -26,9 +26,7 @@ def translate(error: BaseException) -> StoreError:
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(cause, "sqlstate", None) or ""
     if isinstance(cause, pg.QueryCanceled):
-        return QueryTimeout(
-            "the statement took longer than its time limit; narrow the window or the filters"
-        )
+        return QueryTimeout("the statement took longer than its time limit; narrow the window or the filters")
     if state[:2] in _PERMANENT_CLASSES:
         return PermanentStoreError(_permanent(cause, state))
     if "password authentication failed" in str(cause):

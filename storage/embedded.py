@@ -72,7 +72,7 @@ async def start(data_dir: Path) -> EmbeddedPostgres:
     Raises PermanentStoreError: made by another major version of PostgreSQL, or no binaries for this platform.
     Raises RetryableStoreError: it did not start in time; the text quotes its log.
     """
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything is served
     cluster = account.locate(data_dir)
     if not (cluster.pgdata / "PG_VERSION").exists():
         await asyncio.to_thread(_initdb, cluster)
@@ -94,9 +94,7 @@ def connection_url(data_dir: Path) -> str:
         )
     cluster = account.locate(data_dir)
     if _running_pid(cluster) is None:
-        raise RetryableStoreError(
-            f"the store below {data_dir} is not running; start it with `otel-ingest up`"
-        )
+        raise RetryableStoreError(f"the store below {data_dir} is not running; start it with `otel-ingest up`")
     return _url(cluster, _DATABASE)
 
 
@@ -137,9 +135,7 @@ def _initdb(cluster: account.Cluster) -> None:
     finally:
         cluster.remove_pwfile()
     if result.returncode != 0:
-        raise PermanentStoreError(
-            f"initdb failed: {result.stderr.decode(errors='replace')[-2000:]}"
-        )
+        raise PermanentStoreError(f"initdb failed: {result.stderr.decode(errors='replace')[-2000:]}")
     building.rename(cluster.pgdata.resolve())
 
 
@@ -165,9 +161,7 @@ def _launch(cluster: account.Cluster) -> subprocess.Popen[bytes]:
             file.write(f"\n{include}\n")
     log = cluster.pgdata.resolve().parent / "postgres.log"
     cluster.write_private(log, "")
-    return cluster.popen(
-        [str(cluster.binaries / "postgres"), "-D", str(cluster.pgdata.resolve())], log
-    )
+    return cluster.popen([str(cluster.binaries / "postgres"), "-D", str(cluster.pgdata.resolve())], log)
 
 
 async def _wait_ready(cluster: account.Cluster, process: subprocess.Popen[bytes] | None) -> None:
@@ -175,9 +169,7 @@ async def _wait_ready(cluster: account.Cluster, process: subprocess.Popen[bytes]
     deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
     while True:
         status = _pid_file_status(cluster)
-        if status == "ready" and await asyncio.to_thread(
-            account.create_database, _url(cluster, "postgres"), _DATABASE
-        ):
+        if status == "ready" and await asyncio.to_thread(account.create_database, _url(cluster, "postgres"), _DATABASE):
             return
         ended = process is not None and process.poll() is not None
         if ended or asyncio.get_running_loop().time() > deadline:

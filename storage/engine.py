@@ -18,21 +18,15 @@ def psycopg_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise PermanentStoreError(
-            "the database URL is not a URL; expected postgresql://…"
-        ) from error
+        raise PermanentStoreError("the database URL is not a URL; expected postgresql://…") from error
     if parsed.drivername.split("+")[0] not in {"postgresql", "postgres"}:
-        raise PermanentStoreError(
-            f"the database URL begins with {parsed.drivername}://; expected postgresql://…"
-        )
+        raise PermanentStoreError(f"the database URL begins with {parsed.drivername}://; expected postgresql://…")
     return parsed.set(drivername="postgresql+psycopg")
 
 
 def write_engine(config: StorageConfig) -> AsyncEngine:
     """Return the engine of the write side: a connection a writer, one for upkeep, one for tokens."""
-    return _engine(
-        config, pool_size=config.writers + 2, timeout_s=config.write_timeout_s, options=""
-    )
+    return _engine(config, pool_size=config.writers + 2, timeout_s=config.write_timeout_s, options="")
 
 
 def read_engine(config: StorageConfig) -> AsyncEngine:
@@ -45,9 +39,7 @@ def read_engine(config: StorageConfig) -> AsyncEngine:
     )
 
 
-def _engine(
-    config: StorageConfig, *, pool_size: int, timeout_s: float, options: str
-) -> AsyncEngine:
+def _engine(config: StorageConfig, *, pool_size: int, timeout_s: float, options: str) -> AsyncEngine:
     settings = f"-c timezone=UTC -c statement_timeout={int(timeout_s * 1000)} {options}"
     return create_async_engine(
         psycopg_url(config.url),

@@ -6,7 +6,7 @@ class StoreError(Exception):
 
 
 class RetryableStoreError(StoreError):
-    """Nothing was stored and the same call may succeed later: PostgreSQL is away, restarting, read-only, full or slow."""
+    """Nothing was stored and the same call may succeed later: PostgreSQL is away, read-only, full or slow."""
 
 
 class PermanentStoreError(StoreError):

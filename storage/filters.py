@@ -37,9 +37,7 @@ class LogQuery:
 
     def canonical(self) -> str:
         """Return the question without its page, as text; cursors are bound to it."""
-        return repr(
-            sorted((k, repr(v)) for k, v in asdict(self).items() if k not in {"limit", "cursor"})
-        )
+        return _canonical(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +56,13 @@ class TraceQuery:
     limit: int = 20
     cursor: str | None = None
 
-    canonical = LogQuery.canonical
+    def canonical(self) -> str:
+        """Return the question without its page, as text; cursors are bound to it."""
+        return _canonical(self)
+
+
+def _canonical(query: LogQuery | TraceQuery) -> str:
+    return repr(sorted((k, repr(v)) for k, v in asdict(query).items() if k not in {"limit", "cursor"}))
 
 
 def log_conditions(query: LogQuery) -> list[ColumnElement[bool]]:

@@ -20,9 +20,7 @@ ON CONFLICT (id) DO NOTHING
 """)
 
 
-async def insert_missing(
-    connection: AsyncConnection, batches: Sequence[Batch], known: Container[bytes]
-) -> None:
+async def insert_missing(connection: AsyncConnection, batches: Sequence[Batch], known: Container[bytes]) -> None:
     """Insert what is not known to be committed, in the order of ids: two writers then never wait in a circle."""
     resources = {k: v for batch in batches for k, v in batch.resources.items() if k not in known}
     scopes = {k: v for batch in batches for k, v in batch.scopes.items() if k not in known}

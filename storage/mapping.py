@@ -39,9 +39,7 @@ def log_entry(row: Any) -> LogEntry:
     """Return the view of a row of ``log_columns``."""
     return LogEntry(
         id=row.id,
-        time_ns=_unsigned(row.time_unix_nano)
-        or _unsigned(row.observed_time_unix_nano)
-        or ns_of(row.time),
+        time_ns=_unsigned(row.time_unix_nano) or _unsigned(row.observed_time_unix_nano) or ns_of(row.time),
         component=row.component,
         severity_number=row.severity_number,
         severity_text=row.severity_text,
@@ -70,9 +68,7 @@ def span_entry(row: Any) -> SpanEntry:
         component=row.component,
         name=row.name,
         kind=_KINDS[row.kind] if 0 <= row.kind < len(_KINDS) else str(row.kind),
-        status=_STATUS[row.status_code or 0]
-        if 0 <= (row.status_code or 0) < len(_STATUS)
-        else str(row.status_code),
+        status=_STATUS[row.status_code or 0] if 0 <= (row.status_code or 0) < len(_STATUS) else str(row.status_code),
         status_message=row.status_message,
         trace_id=_trace_id(row.trace_id),
         span_id=_span_id(row.span_id),

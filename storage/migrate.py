@@ -1,7 +1,9 @@
 """Brings the schema to its newest revision, once, however many servers start at the same time."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from alembic.config import Config
 from sqlalchemy import create_engine, text
@@ -36,13 +38,11 @@ async def check(url: str) -> None:
     await asyncio.to_thread(_run, url, command.check)
 
 
-def _run(url: str, work) -> None:  # type: ignore[no-untyped-def]
+def _run(url: str, work: Callable[[Config], Any]) -> None:
     """Run an Alembic command on one connection, under an advisory lock of the session."""
     config = Config()
     config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
-    engine = create_engine(
-        psycopg_url(url), connect_args={"options": "-c timezone=UTC"}, hide_parameters=True
-    )
+    engine = create_engine(psycopg_url(url), connect_args={"options": "-c timezone=UTC"}, hide_parameters=True)
     try:
         with engine.connect() as lock, engine.connect() as connection:
             lock.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})

@@ -1,5 +1,7 @@
 """The tables, made from ``storage.columns``; Alembic compares the database with this metadata."""
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -22,11 +24,9 @@ from sqlalchemy.types import TypeEngine
 
 from storage.columns import LOG_RECORDS, METRIC_POINTS, SPANS, TelemetryTable
 
-metadata = MetaData(
-    naming_convention={"ix": "%(table_name)s_%(column_0_N_name)s_idx", "pk": "%(table_name)s_pkey"}
-)
+metadata = MetaData(naming_convention={"ix": "%(table_name)s_%(column_0_N_name)s_idx", "pk": "%(table_name)s_pkey"})
 
-_TYPES: dict[str, TypeEngine[object]] = {
+_TYPES: dict[str, TypeEngine[Any]] = {
     "timestamptz": DateTime(timezone=True),
     "bigint": BigInteger(),
     "integer": Integer(),

@@ -52,9 +52,7 @@ def partition_name(table: str, day: int) -> str:
     return f"{table}_p{_EPOCH + timedelta(days=day):%Y%m%d}"
 
 
-def plan(
-    existing: Iterable[str], table: str, needed: Iterable[int], limit: int = PARTITIONS_MAX
-) -> list[int]:
+def plan(existing: Iterable[str], table: str, needed: Iterable[int], limit: int = PARTITIONS_MAX) -> list[int]:
     """PURE: return the days to make partitions for, in order; at most as many as the limit leaves room for."""
     present = set(existing)
     missing = sorted(d for d in set(needed) if partition_name(table, d) not in present)
@@ -96,10 +94,7 @@ async def _create(connection: AsyncConnection, table: str, day: int) -> None:
     name = partition_name(table, day)
     await connection.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)"))
     await connection.execute(
-        text(
-            f"ALTER TABLE {table} ATTACH PARTITION {name} "
-            f"FOR VALUES FROM ('{_bound(day)}') TO ('{_bound(day + 1)}')"
-        )
+        text(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{_bound(day)}') TO ('{_bound(day + 1)}')")
     )
 
 

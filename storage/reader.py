@@ -72,9 +72,7 @@ class Reader:
     async def find_logs(self, query: LogQuery) -> Page[LogEntry]:
         """Return one page of log records. Raises InvalidCursor."""
         conditions = log_conditions(query)
-        statement = (
-            select(*log_columns()).select_from(_LOGS).where(all_of(conditions + self._after(query)))
-        )
+        statement = select(*log_columns()).select_from(_LOGS).where(all_of(conditions + self._after(query)))
         key = (log_records.c.time, log_records.c.id)
         statement = statement.order_by(*(c.desc() for c in key) if query.order == "newest" else key)
         counted = select(literal(1)).select_from(_LOGS).where(all_of(conditions))
@@ -106,23 +104,15 @@ class Reader:
             row = (await connection.execute(statement.limit(1))).first()
         return log_entry(row) if row is not None else None
 
-    async def get_trace(
-        self, trace_id: str, spans_max: int = 5_000, logs_max: int = 5_000
-    ) -> Trace | None:
+    async def get_trace(self, trace_id: str, spans_max: int = 5_000, logs_max: int = 5_000) -> Trace | None:
         """Return all that is stored of a trace, oldest first; None when nothing is."""
         key = UUID(trace_id)
         span_rows = select(*span_columns()).select_from(_SPANS).where(spans.c.trace_id == key)
         log_rows = select(*log_columns()).select_from(_LOGS).where(log_records.c.trace_id == key)
         async with self._connection() as connection:
-            found = (
-                await connection.execute(
-                    span_rows.order_by(spans.c.time, spans.c.id).limit(spans_max)
-                )
-            ).all()
+            found = (await connection.execute(span_rows.order_by(spans.c.time, spans.c.id).limit(spans_max))).all()
             logs = (
-                await connection.execute(
-                    log_rows.order_by(log_records.c.time, log_records.c.id).limit(logs_max)
-                )
+                await connection.execute(log_rows.order_by(log_records.c.time, log_records.c.id).limit(logs_max))
             ).all()
             spans_all, logs_all = len(found), len(logs)
             if spans_all == spans_max or logs_all == logs_max:
@@ -133,9 +123,7 @@ class Reader:
         return Trace(
             trace_id=trace_id,
             spans=sorted((span_entry(row) for row in found), key=lambda s: s.time_ns),
-            logs=sorted(
-                (log_entry(row) for row in logs), key=lambda entry: (entry.time_ns, entry.id)
-            ),
+            logs=sorted((log_entry(row) for row in logs), key=lambda entry: (entry.time_ns, entry.id)),
             spans_left_out=spans_all - len(found),
             logs_left_out=logs_all - len(logs),
         )
@@ -150,9 +138,7 @@ class Reader:
             summaries = await traces.summaries(connection, [row.trace_id for row in page])
         more = len(rows) > query.limit
         cursor = (
-            cursors.encode([_sort_value(page[-1].sort), page[-1].trace_id.hex], query.canonical())
-            if more
-            else None
+            cursors.encode([_sort_value(page[-1].sort), page[-1].trace_id.hex], query.canonical()) if more else None
         )
         return Page(
             items=[summaries[row.trace_id] for row in page],
@@ -163,10 +149,9 @@ class Reader:
 
     async def component_stats(self, since_ns: int, until_ns: int) -> list[ComponentStats]:
         """Return what each component logged and traced in [since, until), the busiest first."""
-        logs, seen = log_records.c, {}
-        window = and_(
-            logs.time >= timestamp(since_ns // 1000), logs.time < timestamp(-(-until_ns // 1000))
-        )
+        logs = log_records.c
+        seen: dict[str, dict[str, Any]] = {}
+        window = and_(logs.time >= timestamp(since_ns // 1000), logs.time < timestamp(-(-until_ns // 1000)))
         by_severity = select(
             logs.component,
             logs.severity_number,
@@ -174,9 +159,7 @@ class Reader:
             func.max(logs.time).label("last"),
         )
         table = spans.c
-        in_window = and_(
-            table.time >= timestamp(since_ns // 1000), table.time < timestamp(-(-until_ns // 1000))
-        )
+        in_window = and_(table.time >= timestamp(since_ns // 1000), table.time < timestamp(-(-until_ns // 1000)))
         errors = func.count().filter(table.status_code == 2)  # noqa: PLR2004 - Status.STATUS_CODE_ERROR
         by_span = select(
             table.component,
@@ -187,16 +170,12 @@ class Reader:
         async with self._connection() as connection:
             statement = by_severity.where(window).group_by(logs.component, logs.severity_number)
             for row in await connection.execute(statement):
-                entry = seen.setdefault(
-                    row.component, {"by_severity": {}, "spans": 0, "errors": 0, "last": 0}
-                )
+                entry = seen.setdefault(row.component, {"by_severity": {}, "spans": 0, "errors": 0, "last": 0})
                 name = severity_name(row.severity_number)
                 entry["by_severity"][name] = entry["by_severity"].get(name, 0) + row.n
                 entry["last"] = max(entry["last"], _us(row.last) * 1000)
             for row in await connection.execute(by_span.where(in_window).group_by(table.component)):
-                entry = seen.setdefault(
-                    row.component, {"by_severity": {}, "spans": 0, "errors": 0, "last": 0}
-                )
+                entry = seen.setdefault(row.component, {"by_severity": {}, "spans": 0, "errors": 0, "last": 0})
                 entry["spans"], entry["errors"] = row.n, row.errors
                 entry["last"] = max(entry["last"], _us(row.last) * 1000)
         stats = [
@@ -219,16 +198,14 @@ class Reader:
         interval_s: int | None = None,
         top: int = 200,
     ) -> list[LogCount]:
-        """Return exact counts by group and interval (bins since 1970), at most ``top`` of them, oldest and largest first."""
+        """Return exact counts by group and bin of time, at most ``top`` of them, oldest and largest first."""
         keys = [_GROUPS[name].label(name) for name in group_by]
         bins = []
         if interval_s is not None:
             width = func.make_interval(0, 0, 0, 0, 0, 0, interval_s)
             bins = [func.date_bin(width, log_records.c.time, timestamp(0)).label("start")]
         count = func.count().label("n")
-        statement = (
-            select(*bins, *keys, count).select_from(_LOGS).where(all_of(log_conditions(query)))
-        )
+        statement = select(*bins, *keys, count).select_from(_LOGS).where(all_of(log_conditions(query)))
         labels = [k.name for k in [*bins, *keys]]
         if labels:
             statement = statement.group_by(*(text(name) for name in labels))
@@ -237,10 +214,7 @@ class Reader:
             rows = (await connection.execute(statement)).all()
         return [
             LogCount(
-                group={
-                    n: severity_name(getattr(r, n)) if n == "severity" else getattr(r, n)
-                    for n in group_by
-                },
+                group={n: severity_name(getattr(r, n)) if n == "severity" else getattr(r, n) for n in group_by},
                 start_ns=_us(r.start) * 1000 if bins else None,
                 count=r.n,
             )
@@ -259,19 +233,12 @@ class Reader:
             .where(all_of([*log_conditions(query), log_records.c.id > after_id]))
         )
         async with self._connection() as connection:
-            rows = (
-                await connection.execute(statement.order_by(log_records.c.id).limit(query.limit))
-            ).all()
+            rows = (await connection.execute(statement.order_by(log_records.c.id).limit(query.limit))).all()
         return [log_entry(row) for row in rows]
 
     async def components(self) -> list[str]:
         """Return the names of all components ever seen."""
-        statement = (
-            select(resources.c.component)
-            .distinct()
-            .order_by(resources.c.component)
-            .limit(COUNT_MAX)
-        )
+        statement = select(resources.c.component).distinct().order_by(resources.c.component).limit(COUNT_MAX)
         async with self._connection() as connection:
             return list((await connection.execute(statement)).scalars())
 
@@ -285,19 +252,11 @@ class Reader:
         async with self._connection() as connection:
             if query.since_ns is not None:
                 early = [*conditions, column < timestamp(query.since_ns // 1000)]
-                statement = (
-                    select(column)
-                    .select_from(_LOGS)
-                    .where(all_of(early))
-                    .order_by(column.desc())
-                    .limit(1)
-                )
+                statement = select(column).select_from(_LOGS).where(all_of(early)).order_by(column.desc()).limit(1)
                 before = (await connection.execute(statement)).scalar_one_or_none()
             if query.until_ns is not None:
                 late = [*conditions, column >= timestamp(query.until_ns // 1000)]
-                statement = (
-                    select(column).select_from(_LOGS).where(all_of(late)).order_by(column).limit(1)
-                )
+                statement = select(column).select_from(_LOGS).where(all_of(late)).order_by(column).limit(1)
                 after = (await connection.execute(statement)).scalar_one_or_none()
         return (_us(before) * 1000 if before else None, _us(after) * 1000 if after else None)
 
@@ -318,9 +277,7 @@ class Reader:
                 rows[row.name], size[row.name], partitions[row.name] = row.rows, row.bytes, row.n
             for name, table in TABLES.items():
                 first = (await connection.execute(_edge(table.c.time))).scalar_one_or_none()
-                last = (
-                    await connection.execute(_edge(table.c.time.desc(), table.c.time))
-                ).scalar_one_or_none()
+                last = (await connection.execute(_edge(table.c.time.desc(), table.c.time))).scalar_one_or_none()
                 oldest[name] = _us(first) * 1000 if first else None
                 newest[name] = _us(last) * 1000 if last else None
         return StoreInfo(

@@ -80,9 +80,7 @@ class PostgresSink:
             await self._store(batches, places)
         except (DBAPIError, psycopg.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
-            if not (
-                isinstance(cause, pg.CheckViolation) and "no partition of relation" in str(cause)
-            ):
+            if not (isinstance(cause, pg.CheckViolation) and "no partition of relation" in str(cause)):
                 raise
             self._days.pop(batches[0].table.name, None)
             await self._ensure_partitions(batches)
@@ -100,9 +98,7 @@ class PostgresSink:
                 for chunk in _chunks(batches[b].rows[i] for b, i in places):
                     await copy.write(chunk)
 
-    async def _isolate(
-        self, batches: Sequence[Batch], places: list[Row]
-    ) -> list[tuple[int, int, str]]:
+    async def _isolate(self, batches: Sequence[Batch], places: list[Row]) -> list[tuple[int, int, str]]:
         """Store what can be stored by halving; return (batch, index, reason) of each row that cannot.
 
         The halves are transactions of their own, so what is good is committed; costs 2·k·log2(n) COPYs for k bad rows.

@@ -36,9 +36,7 @@ def allows(role: str, needed: str) -> bool:
     return role in {needed, "admin"}
 
 
-async def create(
-    engine: AsyncEngine, name: str, role: str, expires_at: datetime | None = None
-) -> tuple[str, Token]:
+async def create(engine: AsyncEngine, name: str, role: str, expires_at: datetime | None = None) -> tuple[str, Token]:
     """Make a token; return its text, which is nowhere else from now on, and what is stored. Raises StoreError."""
     if role not in ROLES:
         raise ValueError(f"role {role!r} is none of {', '.join(ROLES)}")
@@ -46,9 +44,7 @@ async def create(
     values = {"name": name, "role": role, "token_hash": _hash(plaintext), "expires_at": expires_at}
     try:
         async with engine.begin() as connection:
-            row = (
-                await connection.execute(insert(tokens).values(values).returning(*_COLUMNS))
-            ).one()
+            row = (await connection.execute(insert(tokens).values(values).returning(*_COLUMNS))).one()
     except SQLAlchemyError as error:
         raise translate(error) from error
     return plaintext, Token(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
@@ -67,17 +63,11 @@ async def verify(engine: AsyncEngine, plaintext: str) -> Token | None:
     )
     try:
         async with engine.begin() as connection:
-            row = (
-                await connection.execute(
-                    select(*_COLUMNS, stale.label("stale")).where(*valid, unexpired)
-                )
-            ).first()
+            row = (await connection.execute(select(*_COLUMNS, stale.label("stale")).where(*valid, unexpired))).first()
             if row is None:
                 return None
             if row.stale:
-                touched = (
-                    update(tokens).where(tokens.c.id == row.id).values(last_used_at=func.now())
-                )
+                touched = update(tokens).where(tokens.c.id == row.id).values(last_used_at=func.now())
                 await connection.execute(touched)
     except SQLAlchemyError as error:
         raise translate(error) from error
@@ -99,9 +89,7 @@ async def revoke(engine: AsyncEngine, name_or_id: str) -> int:
     which = tokens.c.name == name_or_id
     if name_or_id.isdigit():
         which = or_(which, tokens.c.id == int(name_or_id))
-    statement = (
-        update(tokens).where(which, tokens.c.revoked_at.is_(None)).values(revoked_at=func.now())
-    )
+    statement = update(tokens).where(which, tokens.c.revoked_at.is_(None)).values(revoked_at=func.now())
     try:
         async with engine.begin() as connection:
             return int((await connection.execute(statement)).rowcount)

@@ -49,12 +49,7 @@ async def summaries(connection: AsyncConnection, trace_ids: list[UUID]) -> dict[
     """Return the summary of each trace."""
     if not trace_ids:
         return {}
-    statement = (
-        select(*_LIGHT)
-        .where(spans.c.trace_id.in_(trace_ids))
-        .order_by(spans.c.time)
-        .limit(_SPANS_MAX)
-    )
+    statement = select(*_LIGHT).where(spans.c.trace_id.in_(trace_ids)).order_by(spans.c.time).limit(_SPANS_MAX)
     by_trace: dict[UUID, list[Any]] = {}
     for row in await connection.execute(statement):
         by_trace.setdefault(row.trace_id, []).append(row)

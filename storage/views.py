@@ -1,4 +1,4 @@
-"""What flows out: answers of the store, as plain frozen values. Ids are lower-case hex, times nanoseconds since 1970."""
+"""What flows out: answers of the store, plain and frozen. Ids are lower-case hex, times nanoseconds since 1970."""
 
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -87,7 +87,7 @@ class TraceSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStats:
-    """What one component did in a window. ``by_severity`` maps TRACE, DEBUG, INFO, WARN, ERROR, FATAL, UNSET to log counts."""
+    """What one component did in a window. ``by_severity`` maps TRACE … FATAL, UNSET to counts of log records."""
 
     component: str
     by_severity: dict[str, int]
@@ -99,7 +99,7 @@ class ComponentStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
-    """One page of an answer. ``matched`` counts all that match, the page included; exact unless ``matched_is_lower_bound``."""
+    """One page. ``matched`` counts all that match, the page included; exact unless ``matched_is_lower_bound``."""
 
     items: list[T]
     matched: int

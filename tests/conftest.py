@@ -29,7 +29,7 @@ def _sync_url(url: str, database: str) -> str:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The embedded PostgreSQL of this run, with a migrated template; yields its URL."""
+    """Start the embedded PostgreSQL of this run, with a migrated template; yield its URL."""
     # A short path: a Unix socket's name holds 107 bytes.
     data_dir = Path(tempfile.mkdtemp(prefix="oi-"))
     server = asyncio.run(embedded.start(data_dir))
@@ -46,13 +46,13 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture
 def empty_database_url(postgres: str) -> Iterator[str]:
-    """The URL of a database without any table, gone after the test."""
+    """Yield the URL of a database without any table, gone after the test."""
     yield from _database(postgres, "template1")
 
 
 @pytest.fixture
 def database_url(postgres: str) -> Iterator[str]:
-    """The URL of a fresh migrated database, gone after the test."""
+    """Yield the URL of a fresh migrated database, gone after the test."""
     yield from _database(postgres, _TEMPLATE)
 
 
@@ -70,7 +70,7 @@ def _database(postgres: str, template: str) -> Iterator[str]:
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """A write engine on a fresh migrated database."""
+    """Yield a write engine on a fresh migrated database."""
     engine = write_engine(StorageConfig(database_url))
     yield engine
     await engine.dispose()

@@ -27,7 +27,23 @@ def log_row(**fields: Any) -> LogRow:
     """Return a log row of component shop, now, INFO."""
     at = fields.pop("time", now_us())
     row = LogRow(
-        at, at * 1000, 0, RESOURCE.id, SCOPE.id, 9, 0, 0, 1, "shop", "INFO", "", b"{}", b"t" * 16, 1, "hello", None
+        at,
+        at * 1000,
+        0,
+        RESOURCE.id,
+        SCOPE.id,
+        9,
+        0,
+        0,
+        1,
+        "shop",
+        "INFO",
+        "",
+        b"{}",
+        b"t" * 16,
+        1,
+        "hello",
+        None,
     )
     return row._replace(**fields)
 
@@ -41,7 +57,7 @@ def batch_of(rows: Sequence[Row], table: TelemetryTable = LOG_RECORDS) -> Batch:
     return batch
 
 
-def attributes(**values: str | int | float | bool) -> list[KeyValue]:
+def attributes(**values: str | float | bool) -> list[KeyValue]:
     """Return OTLP attributes; a double underscore in a name stands for a dot."""
     return [KeyValue(key=k.replace("__", "."), value=_value(v)) for k, v in values.items()]
 

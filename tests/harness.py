@@ -1,4 +1,4 @@
-"""A real otel-ingest in a process of its own, for tests and benchmarks: free ports, own data directory, bounded waits."""
+"""A real otel-ingest in a process of its own: free ports, own data directory, bounded waits."""
 
 import json
 import os
@@ -40,17 +40,15 @@ class Server:
 
     def get(self, path: str, *, role: str | None = "read") -> bytes:
         """GET a path of the query side with the token of ``role``."""
-        request = urllib.request.Request(f"http://{self.query}{path}")  # noqa: S310
+        request = urllib.request.Request(f"http://{self.query}{path}")
         if role is not None:
             request.add_header("Authorization", f"Bearer {self.token(role)}")
         with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
             return bytes(answer.read())
 
-    def post(
-        self, path: str, body: bytes, content_type: str = "application/json", **headers: str
-    ) -> tuple[int, bytes]:
+    def post(self, path: str, body: bytes, content_type: str = "application/json", **headers: str) -> tuple[int, bytes]:
         """POST a body to the OTLP/HTTP receiver; return status and answer, errors too."""
-        request = urllib.request.Request(f"http://{self.http}{path}", data=body, method="POST")  # noqa: S310
+        request = urllib.request.Request(f"http://{self.http}{path}", data=body, method="POST")
         request.add_header("Content-Type", content_type)
         for name, value in headers.items():
             request.add_header(name.replace("_", "-"), value)

@@ -28,11 +28,7 @@ def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
 
 def test_modules_are_short() -> None:
     """No module is longer than 400 lines."""
-    long = {
-        str(m.relative_to(ROOT)): n
-        for m in modules()
-        if (n := len(m.read_text().splitlines())) > MODULE_LINES_MAX
-    }
+    long = {str(m.relative_to(ROOT)): n for m in modules() if (n := len(m.read_text().splitlines())) > MODULE_LINES_MAX}
 
     assert not long
 
@@ -51,11 +47,7 @@ def test_functions_are_short() -> None:
 
 def test_modules_say_their_place() -> None:
     """Each module opens with a docstring."""
-    silent = [
-        str(m.relative_to(ROOT))
-        for m in modules()
-        if not ast.get_docstring(ast.parse(m.read_text()))
-    ]
+    silent = [str(m.relative_to(ROOT)) for m in modules() if not ast.get_docstring(ast.parse(m.read_text()))]
 
     assert not silent
 
@@ -67,14 +59,8 @@ def test_sql_lives_in_storage() -> None:
         for m in modules()
         if not m.is_relative_to(ROOT / "storage")
         for node in ast.walk(ast.parse(m.read_text()))
-        if (
-            isinstance(node, ast.ImportFrom)
-            and (node.module or "").split(".")[0] in {"sqlalchemy", "psycopg"}
-        )
-        or (
-            isinstance(node, ast.Import)
-            and node.names[0].name.split(".")[0] in {"sqlalchemy", "psycopg"}
-        )
+        if (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in {"sqlalchemy", "psycopg"})
+        or (isinstance(node, ast.Import) and node.names[0].name.split(".")[0] in {"sqlalchemy", "psycopg"})
     ]
 
     assert not found
@@ -90,14 +76,8 @@ def test_tracked_files_are_small_and_name_no_machine() -> None:
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     if listing.returncode != 0:
         pytest.skip("not a git checkout")
-    tracked = [
-        ROOT / name
-        for name in listing.stdout.decode().split("\0")
-        if name and (ROOT / name).exists()
-    ]
+    tracked = [ROOT / name for name in listing.stdout.decode().split("\0") if name and (ROOT / name).exists()]
     homes = tuple(f"/{name}/".encode() for name in ("root", "work", "home/user"))
 
     assert not [str(p) for p in tracked if p.stat().st_size > 1024 * 1024]
-    assert not [
-        str(p) for p in tracked if p != Path(__file__) and any(h in p.read_bytes() for h in homes)
-    ]
+    assert not [str(p) for p in tracked if p != Path(__file__) and any(h in p.read_bytes() for h in homes)]

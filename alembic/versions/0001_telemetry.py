@@ -29,9 +29,7 @@ def log_record_columns() -> list[sa.Column]:
             TIMESTAMP,
             "Partition key: the record's own time, else the observed, else the received one; microseconds",
         ),
-        required(
-            "time_unix_nano", sa.BigInteger(), "As sent, uint64 as two's complement; 0: not given"
-        ),
+        required("time_unix_nano", sa.BigInteger(), "As sent, uint64 as two's complement; 0: not given"),
         required(
             "observed_time_unix_nano",
             sa.BigInteger(),
@@ -47,9 +45,7 @@ def log_record_columns() -> list[sa.Column]:
             sa.Integer(),
             "0: no body, 1: string, 2: any other value, body holds it as JSON",
         ),
-        required(
-            "component", BYTEWISE, "service.name, with service.namespace/ before it where set"
-        ),
+        required("component", BYTEWISE, "service.name, with service.namespace/ before it where set"),
         required("severity_text", sa.Text(), "As sent; empty: not given"),
         required("event_name", sa.Text(), "As sent; empty: not given"),
         required(
@@ -58,9 +54,7 @@ def log_record_columns() -> list[sa.Column]:
             "Object; int without, double with a decimal point; bytes as base64; empty value as null",
         ),
         optional("trace_id", sa.Uuid(), "NULL: not given"),
-        optional(
-            "span_id", sa.BigInteger(), "8 bytes, big endian, as two's complement; NULL: not given"
-        ),
+        optional("span_id", sa.BigInteger(), "8 bytes, big endian, as two's complement; NULL: not given"),
         optional(
             "body",
             sa.Text(),
@@ -87,9 +81,7 @@ def span_columns() -> list[sa.Column]:
             sa.BigInteger(),
             "As sent, uint64 as two's complement; 0: not given",
         ),
-        required(
-            "duration_ns", sa.BigInteger(), "end - start; 0 where end is before start or not given"
-        ),
+        required("duration_ns", sa.BigInteger(), "end - start; 0 where end is before start or not given"),
         required("resource_id", sa.Uuid(), "resources.id"),
         required("scope_id", sa.Uuid(), "scopes.id"),
         required("kind", sa.Integer(), "Span.SpanKind, as sent"),
@@ -97,9 +89,7 @@ def span_columns() -> list[sa.Column]:
         required("dropped_attributes_count", sa.Integer(), "uint32 as two's complement"),
         required("dropped_events_count", sa.Integer(), "uint32 as two's complement"),
         required("dropped_links_count", sa.Integer(), "uint32 as two's complement"),
-        required(
-            "component", BYTEWISE, "service.name, with service.namespace/ before it where set"
-        ),
+        required("component", BYTEWISE, "service.name, with service.namespace/ before it where set"),
         required("name", sa.Text(), "Span name"),
         required("trace_state", sa.Text(), "W3C trace state; empty: not given"),
         required("status_message", sa.Text(), "Status.message; empty: not given"),
@@ -109,9 +99,7 @@ def span_columns() -> list[sa.Column]:
             "Object; int without, double with a decimal point; bytes as base64; empty value as null",
         ),
         optional("trace_id", sa.Uuid(), "NULL: not given"),
-        optional(
-            "span_id", sa.BigInteger(), "8 bytes, big endian, as two's complement; NULL: not given"
-        ),
+        optional("span_id", sa.BigInteger(), "8 bytes, big endian, as two's complement; NULL: not given"),
         optional("parent_span_id", sa.BigInteger(), "NULL: a root span"),
         optional(
             "status_code",
@@ -143,9 +131,7 @@ def metric_point_columns() -> list[sa.Column]:
             TIMESTAMP,
             "Partition key: the record's own time, else the observed, else the received one; microseconds",
         ),
-        required(
-            "time_unix_nano", sa.BigInteger(), "As sent, uint64 as two's complement; 0: not given"
-        ),
+        required("time_unix_nano", sa.BigInteger(), "As sent, uint64 as two's complement; 0: not given"),
         required(
             "start_time_unix_nano",
             sa.BigInteger(),
@@ -161,9 +147,7 @@ def metric_point_columns() -> list[sa.Column]:
         required("aggregation_temporality", sa.Integer(), "0 unspecified, 1 delta, 2 cumulative"),
         required("flags", sa.Integer(), "fixed32/uint32 as two's complement"),
         required("is_monotonic", sa.Boolean(), "Sums only"),
-        required(
-            "component", BYTEWISE, "service.name, with service.namespace/ before it where set"
-        ),
+        required("component", BYTEWISE, "service.name, with service.namespace/ before it where set"),
         required("name", sa.Text(), "Metric name"),
         required("unit", sa.Text(), "UCUM unit; empty: not given"),
         required("description", sa.Text(), "Empty: not given"),
@@ -191,9 +175,7 @@ def metric_point_columns() -> list[sa.Column]:
 
 def telemetry_table(name: str, columns: list[sa.Column]) -> None:
     """Make a table partitioned by day on ``time``, with ``id`` from a sequence of its own."""
-    op.execute(
-        sa.schema.CreateSequence(sa.Sequence(f"{name}_id_seq", data_type=sa.BigInteger, cache=256))
-    )
+    op.execute(sa.schema.CreateSequence(sa.Sequence(f"{name}_id_seq", data_type=sa.BigInteger, cache=256)))
     identifier = sa.Column(
         "id",
         sa.BigInteger,
@@ -225,9 +207,7 @@ def upgrade() -> None:
         )
     op.create_table(
         "resources",
-        sa.Column(
-            "id", sa.Uuid, primary_key=True, comment="First 16 bytes of SHA-256 of the content"
-        ),
+        sa.Column("id", sa.Uuid, primary_key=True, comment="First 16 bytes of SHA-256 of the content"),
         required("component", BYTEWISE),
         required("attributes", JSONB()),
         required("dropped_attributes_count", sa.Integer()),
@@ -242,9 +222,7 @@ def upgrade() -> None:
     op.create_index("resources_component_idx", "resources", ["component"])
     op.create_table(
         "scopes",
-        sa.Column(
-            "id", sa.Uuid, primary_key=True, comment="First 16 bytes of SHA-256 of the content"
-        ),
+        sa.Column("id", sa.Uuid, primary_key=True, comment="First 16 bytes of SHA-256 of the content"),
         required("name", sa.Text()),
         required("version", sa.Text()),
         required("attributes", JSONB()),

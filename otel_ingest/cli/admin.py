@@ -3,10 +3,9 @@
 import json
 import platform
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -95,9 +94,7 @@ def token_create(
 
 
 @token_app.command("list")
-def token_list(
-    data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False
-) -> None:
+def token_list(data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
     """List tokens: name, role, when made, expiring, revoked, last used. Never the token itself."""
     settings = load_settings(data_dir=data_dir, database_url=database_url)
     found = run(_with_engine(settings, tokens.list_tokens))
@@ -114,20 +111,16 @@ def token_revoke(
     settings = load_settings(data_dir=data_dir, database_url=database_url)
     count = run(_with_engine(settings, lambda e: tokens.revoke(e, name)))
     if not count:
-        typer.echo(
-            f"error: no token {name!r} that is still valid; see `otel-ingest token list`", err=True
-        )
+        typer.echo(f"error: no token {name!r} that is still valid; see `otel-ingest token list`", err=True)
         raise typer.Exit(1)
     typer.echo(f"revoked {name}")
 
 
-def show_partitions(
-    data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False
-) -> None:
+def show_partitions(data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
     """List the day partitions: table, name, from, to, rows (estimated by PostgreSQL), bytes."""
     settings = load_settings(data_dir=data_dir, database_url=database_url)
     found = run(_with_engine(settings, partitions.list_partitions))
-    _print([asdict(p) if is_dataclass(p) else dict(p._asdict()) for p in found], as_json=as_json)
+    _print([asdict(p) for p in found], as_json=as_json)
 
 
 def migrate(data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
@@ -159,9 +152,7 @@ def mcp(
     run(work())
 
 
-def doctor(
-    data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False
-) -> None:
+def doctor(data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
     """Check this installation and its store, one line a check; exit 1 when something is wrong."""
     settings = load_settings(data_dir=data_dir, database_url=database_url)
     checks = run(_diagnose(settings))
@@ -202,11 +193,7 @@ async def _diagnose(settings: Settings) -> list[dict[str, Any]]:
         return checks
     note("store", ok=True, detail=f"PostgreSQL {info.postgresql_version}")
     today = f"{datetime.now(UTC):%Y%m%d}"
-    missing = [
-        t
-        for t in ("log_records", "spans", "metric_points")
-        if f"{t}_p{today}" not in {p.name for p in ahead}
-    ]
+    missing = [t for t in ("log_records", "spans", "metric_points") if f"{t}_p{today}" not in {p.name for p in ahead}]
     note(
         "partitions",
         ok=not missing,

@@ -20,9 +20,7 @@ T = TypeVar("T")
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(
-        "--data-dir", help="Directory of the embedded PostgreSQL [env: OTEL_INGEST_DATA_DIR]"
-    ),
+    typer.Option("--data-dir", help="Directory of the embedded PostgreSQL [env: OTEL_INGEST_DATA_DIR]"),
 ]
 DatabaseUrl = Annotated[
     str | None,

@@ -101,9 +101,7 @@ async def _database(settings: Settings, stack: AsyncExitStack) -> str:
     return server.url
 
 
-def _receiver(
-    settings: Settings, engine: AsyncEngine, stats: ReceiverStats, http_socket: socket.socket
-) -> Receiver:
+def _receiver(settings: Settings, engine: AsyncEngine, stats: ReceiverStats, http_socket: socket.socket) -> Receiver:
     """Build the write side."""
     limits = Limits(body_bytes_max=settings.body_bytes_max)
     budget = Budget(settings.inflight_bytes_max)
@@ -119,13 +117,9 @@ def _receiver(
     http_authorize = _authorizer(engine, needed=settings.ingest_needs_token(settings.http_endpoint))
     grpc_authorize = _authorizer(engine, needed=settings.ingest_needs_token(settings.grpc_endpoint))
     try:
-        server, port = build_grpc_server(
-            ingest, grpc_authorize, limits, budget, settings.grpc_endpoint
-        )
+        server, port = build_grpc_server(ingest, grpc_authorize, limits, budget, settings.grpc_endpoint)
     except OSError as error:
-        raise AddressInUseError(
-            address_sentence(settings.grpc_endpoint, "grpc_endpoint", str(error))
-        ) from error
+        raise AddressInUseError(address_sentence(settings.grpc_endpoint, "grpc_endpoint", str(error))) from error
     host = settings.grpc_endpoint.rpartition(":")[0]
     app = HttpApp(ingest, http_authorize, limits, budget)
     http = HttpListener(app, http_socket, drain_timeout_s=settings.drain_timeout_s)
@@ -146,9 +140,7 @@ def _authorizer(engine: AsyncEngine, *, needed: bool) -> Callable[[str | None], 
             return
         scheme, _, text = (header or "").partition(" ")
         if scheme.lower() != "bearer" or not text:
-            raise Unauthenticated(
-                "exports to this server need Authorization: Bearer TOKEN, role ingest"
-            )
+            raise Unauthenticated("exports to this server need Authorization: Bearer TOKEN, role ingest")
         until, role = checked.get(text, (0.0, None))
         if until < time.monotonic():
             try:
@@ -162,15 +154,13 @@ def _authorizer(engine: AsyncEngine, *, needed: bool) -> Callable[[str | None], 
         if role is None:
             raise Unauthenticated("the token is unknown, expired or revoked")
         if not tokens.allows(role, "ingest"):
-            raise PermissionDenied(
-                f"exports need a token with the role ingest; this one has {role}"
-            )
+            raise PermissionDenied(f"exports need a token with the role ingest; this one has {role}")
 
     return authorize
 
 
 async def _first_tokens(settings: Settings, engine: AsyncEngine) -> str:
-    """Make the admin and the read token of the data directory where they are missing or not valid; return the latter."""
+    """Make the admin and the read token of the data directory where there is no valid one; return the latter."""
     directory = settings.data_dir / "tokens"
     directory.mkdir(mode=0o700, exist_ok=True)
     texts = {}

@@ -38,9 +38,7 @@ class Ready:
 
     def as_json(self) -> str:
         """Return the same as one JSON object."""
-        return json.dumps(
-            {"ready": True, "grpc": self.grpc, "http": self.http, "query": self.query}
-        )
+        return json.dumps({"ready": True, "grpc": self.grpc, "http": self.http, "query": self.query})
 
     def next_steps(self) -> str:
         """Return what a person wants to do now: instrument a service, connect an agent, look."""
@@ -81,12 +79,8 @@ def register(app: typer.Typer) -> None:
 def up(
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
-    grpc: Annotated[
-        str | None, typer.Option("--grpc-endpoint", help="OTLP/gRPC, host:port [127.0.0.1:4317]")
-    ] = None,
-    http: Annotated[
-        str | None, typer.Option("--http-endpoint", help="OTLP/HTTP, host:port [127.0.0.1:4318]")
-    ] = None,
+    grpc: Annotated[str | None, typer.Option("--grpc-endpoint", help="OTLP/gRPC, host:port [127.0.0.1:4317]")] = None,
+    http: Annotated[str | None, typer.Option("--http-endpoint", help="OTLP/HTTP, host:port [127.0.0.1:4318]")] = None,
     query: Annotated[
         str | None,
         typer.Option("--query-endpoint", help="MCP, JSON API, metrics [127.0.0.1:4319]"),

@@ -17,7 +17,5 @@ def decode(signal: Signal, parsed: Parsed, *, received_ns: int, limits: Limits) 
     A record past a limit, with an id of a wrong length or a time out of range comes as a Rejection with its position
     in the request as sent. ``received_ns``: when the request arrived, nanoseconds since 1970.
     """
-    context = Context(
-        limits, received_ns, parsed.indexes, check_size=parsed.size_bytes > limits.record_bytes_max
-    )
+    context = Context(limits, received_ns, parsed.indexes, check_size=parsed.size_bytes > limits.record_bytes_max)
     return _RECORDS[signal.name](parsed.message, context)

@@ -102,6 +102,4 @@ class Lossy:
     def _count(self, more: int) -> None:
         self.attributes += more
         if self.attributes > self.limits.attributes_max:
-            raise ValueRejectedError(
-                f"more than {self.limits.attributes_max} attributes and array elements"
-            )
+            raise ValueRejectedError(f"more than {self.limits.attributes_max} attributes and array elements")

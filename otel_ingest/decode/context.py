@@ -61,9 +61,7 @@ class Context:
     def bound(self, record: Any) -> None:
         """Raise ValueRejectedError when a record is too large to be one row."""
         if self.check_size and record.ByteSize() > self.limits.record_bytes_max:
-            raise ValueRejectedError(
-                f"the record is larger than {self.limits.record_bytes_max} bytes"
-            )
+            raise ValueRejectedError(f"the record is larger than {self.limits.record_bytes_max} bytes")
 
     def resource(self, resource: Any, schema_url: str, *, is_set: bool) -> ResourceRow:
         """Return the interned resource. Raises ValueRejectedError when it is past a limit."""

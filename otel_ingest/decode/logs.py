@@ -20,9 +20,7 @@ def rows(message: Any, context: Context) -> Iterator[Item]:
 
 def _group(group: Any, context: Context) -> Iterator[Item]:
     try:
-        resource = context.resource(
-            group.resource, group.schema_url, is_set=group.HasField("resource")
-        )
+        resource = context.resource(group.resource, group.schema_url, is_set=group.HasField("resource"))
     except ValueRejectedError as error:
         for scope_logs in group.scope_logs:
             for _ in scope_logs.log_records:
@@ -32,9 +30,7 @@ def _group(group: Any, context: Context) -> Iterator[Item]:
     for scope_logs in group.scope_logs:
         records = scope_logs.log_records
         try:
-            scope = context.scope(
-                scope_logs.scope, scope_logs.schema_url, is_set=scope_logs.HasField("scope")
-            )
+            scope = context.scope(scope_logs.scope, scope_logs.schema_url, is_set=scope_logs.HasField("scope"))
         except ValueRejectedError as error:
             for _ in records:
                 yield context.reject(f"its scope: {error}")
@@ -50,9 +46,7 @@ def _group(group: Any, context: Context) -> Iterator[Item]:
                 yield row
 
 
-def _row(
-    record: Any, resource_id: bytes, scope_id: bytes, component: str, context: Context
-) -> LogRow:
+def _row(record: Any, resource_id: bytes, scope_id: bytes, component: str, context: Context) -> LogRow:
     context.bound(record)
     lossy = Lossy(context.limits)
     time_ns, observed_ns = record.time_unix_nano, record.observed_time_unix_nano

@@ -18,9 +18,7 @@ def rows(message: Any, context: Context) -> Iterator[Item]:
 
 def _group(group: Any, context: Context) -> Iterator[Item]:
     try:
-        resource = context.resource(
-            group.resource, group.schema_url, is_set=group.HasField("resource")
-        )
+        resource = context.resource(group.resource, group.schema_url, is_set=group.HasField("resource"))
     except ValueRejectedError as error:
         for scope_spans in group.scope_spans:
             for _ in scope_spans.spans:
@@ -29,9 +27,7 @@ def _group(group: Any, context: Context) -> Iterator[Item]:
     yield resource
     for scope_spans in group.scope_spans:
         try:
-            scope = context.scope(
-                scope_spans.scope, scope_spans.schema_url, is_set=scope_spans.HasField("scope")
-            )
+            scope = context.scope(scope_spans.scope, scope_spans.schema_url, is_set=scope_spans.HasField("scope"))
         except ValueRejectedError as error:
             for _ in scope_spans.spans:
                 yield context.reject(f"its scope: {error}")
@@ -47,9 +43,7 @@ def _group(group: Any, context: Context) -> Iterator[Item]:
                 yield row
 
 
-def _row(
-    span: Any, resource_id: bytes, scope_id: bytes, component: str, context: Context
-) -> SpanRow:
+def _row(span: Any, resource_id: bytes, scope_id: bytes, component: str, context: Context) -> SpanRow:
     context.bound(span)
     lossy = Lossy(context.limits)
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano

@@ -17,10 +17,12 @@ _GZIP = zlib.MAX_WBITS | 16
 class _Inflater(Protocol):
     """One compressed stream that ends by itself (zlib's decompressobj and ours for zstd)."""
 
-    eof: bool
-    unused_data: bytes
-    unconsumed_tail: bytes
-
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    @property
+    def unconsumed_tail(self) -> bytes: ...
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
@@ -68,9 +70,7 @@ class Decompressor:
     def _counted(self, piece: bytes) -> Iterator[bytes]:
         self._produced += len(piece)
         if self._produced > self._limit:
-            raise RequestTooLarge(
-                f"the body is larger than {self._limit} bytes after decompression"
-            )
+            raise RequestTooLarge(f"the body is larger than {self._limit} bytes after decompression")
         if piece:
             yield piece
 
@@ -96,9 +96,7 @@ class _Zstd:
     _WINDOW_BYTES_MAX = 8 * 1024 * 1024
 
     def __init__(self) -> None:
-        self._object = zstandard.ZstdDecompressor(
-            max_window_size=self._WINDOW_BYTES_MAX
-        ).decompressobj()
+        self._object = zstandard.ZstdDecompressor(max_window_size=self._WINDOW_BYTES_MAX).decompressobj()
         self.eof = False
         self.unused_data = b""
         self.unconsumed_tail = b""

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from google.protobuf.descriptor import Descriptor
 
 from otel_ingest.errors import MalformedRequest
 from otel_ingest.limits import Limits, Rejection
 from otel_ingest.signals import METRICS, Signal
 from otel_ingest.wire import Parsed
-from otel_ingest.wire.json_values import JsonValueError, converter
 from otel_ingest.wire.json_salvage import prune
+from otel_ingest.wire.json_values import JsonValueError, converter
 
 # (list of groups, list of scopes, list of records) by signal, as JSON names.
 _LEVELS = {
@@ -53,13 +52,9 @@ def load(body: bytes) -> Any:
 
 def _load_damaged(body: bytes, first: orjson.JSONDecodeError) -> Any:
     if body.startswith(b"\xef\xbb\xbf"):
-        raise MalformedRequest(
-            "the body begins with a byte order mark; JSON has none (RFC 8259, 8.1)"
-        ) from first
+        raise MalformedRequest("the body begins with a byte order mark; JSON has none (RFC 8259, 8.1)") from first
     try:
-        return json.loads(
-            prune(body).decode("utf-8", "surrogateescape"), parse_constant=_no_constant
-        )
+        return json.loads(prune(body).decode("utf-8", "surrogateescape"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"the body is not valid JSON: {first}") from error
 
@@ -77,7 +72,7 @@ class _Reader:
         self._next = 0
         self._indexes: list[int] = []
         self._rejections: list[Rejection] = []
-        root: Descriptor = signal.request_type.DESCRIPTOR
+        root: Any = signal.request_type.DESCRIPTOR
         groups = root.fields[0]
         scopes = groups.message_type.fields_by_number[2]
         records = scopes.message_type.fields_by_number[2]
@@ -86,11 +81,9 @@ class _Reader:
         self._group = converter(groups.message_type, depth, without=scopes.name)
         self._scope = converter(scopes.message_type, depth, without=records.name)
         self._record = converter(records.message_type, depth)
-        self._metric = converter(
-            records.message_type, depth, without=tuple(_POINT_HOLDERS.values())
-        )
+        self._metric = converter(records.message_type, depth, without=tuple(_POINT_HOLDERS.values()))
         self._record_type = records.message_type._concrete_class  # noqa: SLF001 - how protobuf names it
-        self._descriptor = records.message_type
+        self._descriptor: Any = records.message_type
 
     def request(self, document: dict[str, Any]) -> Parsed:
         group_key, scope_key, record_key = _LEVELS[self._signal.name]
@@ -107,10 +100,7 @@ class _Reader:
                 if isinstance(spoiled, JsonValueError):
                     self._reject(sum(map(self._count, records)), str(spoiled))
                     continue
-                scopes.append(
-                    scope_kwargs
-                    | {self._fields[2]: self._records(records, f"{scope_path}.{record_key}")}
-                )
+                scopes.append(scope_kwargs | {self._fields[2]: self._records(records, f"{scope_path}.{record_key}")})
             if not isinstance(kwargs, JsonValueError):
                 groups.append(kwargs | {self._fields[1]: scopes})
         message = self._signal.request_type(**{self._fields[0]: groups})
@@ -127,11 +117,7 @@ class _Reader:
 
     def _records(self, records: list[Any], path: str) -> list[Any]:
         if self._signal is METRICS:
-            return [
-                m
-                for k, r in enumerate(records)
-                if (m := self._one_metric(r, f"{path}[{k}]")) is not None
-            ]
+            return [m for k, r in enumerate(records) if (m := self._one_metric(r, f"{path}[{k}]")) is not None]
         kept = []
         for k, record in enumerate(records):
             try:
@@ -170,17 +156,11 @@ class _Reader:
         convert = converter(point_descriptor, self._limits.value_depth_max)
         target = getattr(message, name)
         target.MergeFrom(
-            type(target)(
-                **converter(descriptor, self._limits.value_depth_max, without="data_points")(
-                    holder, path, 0
-                )
-            )
+            type(target)(**converter(descriptor, self._limits.value_depth_max, without="data_points")(holder, path, 0))
         )
         for k, point in enumerate(_list(holder, "dataPoints", path)):
             try:
-                target.data_points.append(
-                    point_descriptor._concrete_class(**convert(point, f"{path}.dataPoints[{k}]", 0))
-                )  # noqa: SLF001
+                target.data_points.add(**convert(point, f"{path}.dataPoints[{k}]", 0))
             except (JsonValueError, ValueError, TypeError) as error:
                 self._reject(1, _reason(error, f"{path}.dataPoints[{k}]"))
             else:
@@ -193,9 +173,7 @@ class _Reader:
             return 1
         holders = (record.get(key) for key in _POINT_HOLDERS)
         return sum(
-            len(h["dataPoints"])
-            for h in holders
-            if isinstance(h, dict) and isinstance(h.get("dataPoints"), list)
+            len(h["dataPoints"]) for h in holders if isinstance(h, dict) and isinstance(h.get("dataPoints"), list)
         )
 
     def _accept(self, count: int) -> None:
@@ -213,9 +191,7 @@ def _list(holder: Any, key: str, path: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise MalformedRequest(
-            f"{path + '.' if path else ''}{key} is a JSON {_kind(value)}, expected an array"
-        )
+        raise MalformedRequest(f"{path + '.' if path else ''}{key} is a JSON {_kind(value)}, expected an array")
     return value
 
 

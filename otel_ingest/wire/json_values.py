@@ -37,9 +37,7 @@ class JsonValueError(ValueError):
 
 
 @cache
-def converter(
-    descriptor: Descriptor, depth_max: int, without: str | tuple[str, ...] = ()
-) -> Convert:
+def converter(descriptor: Descriptor, depth_max: int, without: str | tuple[str, ...] = ()) -> Convert:
     """Return the converter of a message: JSON object -> keyword arguments of its class, unknown names ignored.
 
     Fields named in ``without`` (protobuf names) are left out. Raises JsonValueError when called on a wrong value.
@@ -99,7 +97,7 @@ def _field(field: FieldDescriptor, depth_max: int) -> Convert:
     return convert
 
 
-def _single(field: FieldDescriptor, depth_max: int) -> Convert:  # noqa: PLR0911 - one line a type
+def _single(field: FieldDescriptor, depth_max: int) -> Convert:
     if field.type == FieldDescriptor.TYPE_MESSAGE:
         return _later(field.message_type, depth_max)
     if field.type == FieldDescriptor.TYPE_STRING:
@@ -113,7 +111,7 @@ def _single(field: FieldDescriptor, depth_max: int) -> Convert:  # noqa: PLR0911
     return _integer if field.type in _INTEGERS else _double
 
 
-def _later(descriptor: Descriptor, depth_max: int) -> Convert:
+def _later(descriptor: Any, depth_max: int) -> Convert:
     """Return a converter that is looked up when first used: the type may be compiling right now."""
 
     def convert(value: Any, path: str, depth: int) -> Any:
@@ -136,9 +134,7 @@ def _boolean(value: Any, path: str, _: int) -> bool:
 
 def _enum(value: Any, path: str, _: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise JsonValueError(
-            f"{path} must be the number of an enum value; names are not allowed in OTLP/JSON"
-        )
+        raise JsonValueError(f"{path} must be the number of an enum value; names are not allowed in OTLP/JSON")
     return value
 
 

@@ -23,7 +23,7 @@ _VARINT_BITS = 70
 # Envelopes of all three signals: field 1 is the resource or scope, field 2 the repeated part.
 _PAYLOAD, _CHILDREN = 1, 2
 _METRIC_DATA = {5: "gauge", 7: "sum", 9: "histogram", 10: "exponential_histogram", 11: "summary"}
-_ENVELOPES = {
+_ENVELOPES: dict[str, tuple[Any, Any, Any]] = {
     "logs": (logs_pb2.ResourceLogs, logs_pb2.ScopeLogs, logs_pb2.LogRecord),
     "traces": (trace_pb2.ResourceSpans, trace_pb2.ScopeSpans, trace_pb2.Span),
     "metrics": (metrics_pb2.ResourceMetrics, metrics_pb2.ScopeMetrics, metrics_pb2.Metric),
@@ -57,9 +57,7 @@ def fields(data: bytes, base: int = 0) -> Iterator[tuple[int, int, int, int]]:
         else:
             raise MalformedRequest(f"byte {base + position}: wire type {kind} is not allowed here")
         if number == 0 or end > size:
-            raise MalformedRequest(
-                f"byte {base + position}: field {number} runs past the end of its message"
-            )
+            raise MalformedRequest(f"byte {base + position}: field {number} runs past the end of its message")
         yield number, kind, at, end
         position = end
 
@@ -144,17 +142,11 @@ class _Salvage:
         if scope is None:
             which = "resource" if spoiled else "scope"
             count = sum(self._count(data[at:end]) for at, end in envelope.children)
-            self._reject(
-                count, f"its {which} cannot be parsed (invalid UTF-8, or nested too deeply)"
-            )
+            self._reject(count, f"its {which} cannot be parsed (invalid UTF-8, or nested too deeply)")
             return None
         records = getattr(scope, self._scope_type.DESCRIPTOR.fields_by_number[_CHILDREN].name)
         for at, end in envelope.children:
-            record = (
-                self._metric(data[at:end], base + at)
-                if self._signal is METRICS
-                else self._record(data[at:end])
-            )
+            record = self._metric(data[at:end], base + at) if self._signal is METRICS else self._record(data[at:end])
             if record is not None:
                 records.append(record)
         return scope

@@ -88,9 +88,7 @@ def _json_detail(detail: AnyMessage) -> dict[str, Any]:
     body: dict[str, Any] = {"@type": detail.type_url}
     bad, retry = BadRequest(), RetryInfo()
     if detail.Unpack(bad):
-        body["fieldViolations"] = [
-            {"field": v.field, "description": v.description} for v in bad.field_violations
-        ]
+        body["fieldViolations"] = [{"field": v.field, "description": v.description} for v in bad.field_violations]
     elif detail.Unpack(retry):
         body["retryDelay"] = f"{retry.retry_delay.seconds}s"
     return body

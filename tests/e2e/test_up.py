@@ -15,9 +15,7 @@ LOG = {
     "resourceLogs": [
         {
             "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]},
-            "scopeLogs": [
-                {"logRecords": [{"severityNumber": 9, "body": {"stringValue": "order placed"}}]}
-            ],
+            "scopeLogs": [{"logRecords": [{"severityNumber": 9, "body": {"stringValue": "order placed"}}]}],
         }
     ]
 }
@@ -48,7 +46,7 @@ def test_second_start_keeps_the_data(tmp_path: Path) -> None:
 
 
 def test_acknowledged_survives_sigkill(tmp_path: Path) -> None:
-    """kill -9 right after the answer loses nothing; the next start takes over the orphaned PostgreSQL."""
+    """Kill -9 right after the answer loses nothing; the next start takes over the orphaned PostgreSQL."""
     data_dir = tmp_path / "data"
     server = harness.start(data_dir)
     assert server.post("/v1/logs", log_request("acknowledged, then killed"))[0] == 200

@@ -32,7 +32,12 @@ def span_row(**fields: object) -> SpanRow:
 async def test_filters_find_what_they_name(engine: AsyncEngine) -> None:
     """Each filter alone finds its record and no other."""
     rows = [
-        log_row(body="needle 100%_", severity_number=17, attributes=b'{"user.id":7,"ratio":1.0}', span_id=9),
+        log_row(
+            body="needle 100%_",
+            severity_number=17,
+            attributes=b'{"user.id":7,"ratio":1.0}',
+            span_id=9,
+        ),
         log_row(body="hay", component="other", trace_id=TRACE),
     ]
     await PostgresSink(engine).write([batch_of(rows)])
@@ -60,7 +65,14 @@ async def test_a_trace_comes_back_whole(engine: AsyncEngine) -> None:
     sink = PostgresSink(engine)
     spans = [
         span_row(time=at, span_id=1),
-        span_row(time=at + 10, span_id=2, parent_span_id=1, name="SELECT", status_code=2, status_message="boom"),
+        span_row(
+            time=at + 10,
+            span_id=2,
+            parent_span_id=1,
+            name="SELECT",
+            status_code=2,
+            status_message="boom",
+        ),
         span_row(time=at, trace_id=b"\x0b" * 16),
     ]
     await sink.write([batch_of(spans, SPANS)])
@@ -81,9 +93,16 @@ async def test_a_trace_comes_back_whole(engine: AsyncEngine) -> None:
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(offsets=st.lists(st.integers(0, 3), min_size=1, max_size=40), limit=st.integers(1, 7), newest=st.booleans())
+@given(
+    offsets=st.lists(st.integers(0, 3), min_size=1, max_size=40),
+    limit=st.integers(1, 7),
+    newest=st.booleans(),
+)
 async def test_a_cursor_walk_equals_the_full_scan(
-    engine: AsyncEngine, offsets: list[int], limit: int, newest: bool  # noqa: FBT001
+    engine: AsyncEngine,
+    offsets: list[int],
+    limit: int,
+    newest: bool,  # noqa: FBT001
 ) -> None:
     """Many equal times, any page size, either order, newer records arriving: nothing skipped, nothing twice."""
     component = f"walk-{now_us()}"

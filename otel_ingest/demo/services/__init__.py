@@ -1,0 +1,1 @@
+"""The demo's services: ordinary code, without a line of OpenTelemetry."""
