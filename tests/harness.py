@@ -8,11 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import psycopg
+
+from storage import embedded
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
@@ -87,6 +92,13 @@ class Server:
                 name,
                 book,
             )
+
+    @contextmanager
+    def sql(self) -> Iterator[psycopg.Cursor[tuple[object, ...]]]:
+        """Yield a cursor on the server's own PostgreSQL, each statement committed."""
+        url = embedded.connection_url(self.data_dir).replace("+psycopg", "")
+        with psycopg.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+            yield cursor
 
     def rss_bytes(self) -> int:
         """Return the resident memory of the server process, PostgreSQL not included."""

@@ -64,7 +64,6 @@ def _environment(name: str, urls: dict[str, str], endpoint: str) -> dict[str, st
         "PAYMENTS_URL": urls["payments"],
         "WORKER_URL": urls["worker"],
         "OTEL_SERVICE_NAME": name,
-        "OTEL_SERVICE_NAMESPACE": "demo",
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_TRACES_EXPORTER": "otlp",
@@ -81,15 +80,17 @@ def _environment(name: str, urls: dict[str, str], endpoint: str) -> dict[str, st
 async def _services(ports: dict[str, int], urls: dict[str, str], endpoint: str) -> AsyncIterator[None]:
     """Run the services; at the end SIGINT, so that each sends what it still holds."""
     bin_dir = Path(sys.executable).parent
+    flask = [sys.executable, "-m", "flask", "run", "--app"]
     commands = {
-        "shop": [sys.executable, "-m", "uvicorn", f"{_SERVICES}.shop:app", "--port", str(ports["shop"]), "--log-level", "warning"],
-        "payments": [sys.executable, "-m", "flask", "--app", f"{_SERVICES}.payments", "run", "--port", str(ports["payments"])],
-        "worker": [sys.executable, "-m", "flask", "--app", f"{_SERVICES}.worker", "run", "--port", str(ports["worker"])],
-    }  # fmt: skip
+        "shop": [sys.executable, "-m", "uvicorn", "--log-level=warning", f"{_SERVICES}.shop:app"],
+        "payments": [*flask, f"{_SERVICES}.payments"],
+        "worker": [*flask, f"{_SERVICES}.worker"],
+    }
     processes = [
         await asyncio.create_subprocess_exec(
             str(bin_dir / "opentelemetry-instrument"),
             *command,
+            f"--port={ports[name]}",
             env=_environment(name, urls, endpoint),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -129,8 +130,7 @@ async def _print_traces(query_url: str, token: str) -> int:
     async with httpx2.AsyncClient(headers=headers, timeout=20) as http:
         transport = streamable_http_client(f"{query_url}/mcp", http_client=http)
         async with Client(transport) as client:
-            failed = await _first(client, {"component": "demo/payments", "status": "error", "since": "5m"})
-            failed = failed or await _first(client, {"component": "payments", "status": "error", "since": "5m"})
+            failed = await _first(client, {"component": "payments", "status": "error", "since": "5m"})
             if failed is None:
                 typer.echo("error: no trace of the failed order arrived; see the server's log", err=True)
                 return 1

@@ -19,12 +19,12 @@ def health() -> dict[str, bool]:
 
 @app.post("/orders/{number}")
 def order(number: int, amount: float) -> dict[str, object]:
-    """Place one order: charge it, then have it packed."""
+    """Place one order: have it packed, then charge it."""
     log.info("order %s received over %.2f", number, amount)
+    packed = requests.post(f"{os.environ['WORKER_URL']}/jobs", json={"order": number}, timeout=10)
+    log.info("order %s packed in %s parcels", number, packed.json()["parcels"])
     paid = requests.post(f"{os.environ['PAYMENTS_URL']}/charge", json={"order": number, "amount": amount}, timeout=10)
     if not paid.ok:
         log.error("order %s not paid: payments answered %s", number, paid.status_code)
         raise HTTPException(502, "payment failed")
-    packed = requests.post(f"{os.environ['WORKER_URL']}/jobs", json={"order": number}, timeout=10)
-    log.info("order %s packed in %s parcels", number, packed.json()["parcels"])
     return {"order": number, "parcels": packed.json()["parcels"]}

@@ -1,0 +1,188 @@
+"""``make bench``: committed log records a second through OTLP/HTTP and OTLP/gRPC, against raw COPY, in one run.
+
+Every request is encoded before its clock starts. Rounds of all ways take turns; the table shows medians and the
+ratio to raw COPY of the same rows into the same tables, with the same indexes and as many connections.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import grpc
+import psycopg
+from rich.console import Console
+from rich.table import Table
+
+from otel_ingest.decode import decode
+from otel_ingest.limits import Limits
+from otel_ingest.signals import LOGS
+from otel_ingest.wire import Encoding, parse
+from storage import embedded
+from storage.batch import COPY_HEADER, COPY_TRAILER, row_encoder
+from storage.columns import LOG_RECORDS
+from storage.rows import LogRow
+from tests import harness
+from tests.factories import attributes, log_record, logs_request
+
+RECORDS_A_REQUEST = 512
+EXPORT = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+BODY = "GET /api/orders/{} answered 200 in {} ms for customer {}"
+
+
+def requests_of(records: int) -> list[bytes]:
+    """Return encoded requests of 512 records of some 300 bytes: 8 attributes, a trace id shared by 8 neighbours."""
+    requests = []
+    for first in range(0, records, RECORDS_A_REQUEST):
+        made = []
+        for n in range(first, first + RECORDS_A_REQUEST):
+            trace_id = (n // 8).to_bytes(8, "big") + os.urandom(8) if n % 8 == 0 else trace_id  # noqa: F821
+            values = {
+                "http__request__method": "GET",
+                "http__route": "/api/orders/{id}",
+                "http__response__status_code": 200,
+                "url__path": f"/api/orders/{n}",
+                "server__address": "shop.internal",
+                "client__address": f"10.0.{n % 256}.7",
+                "user__id": n % 5000,
+                "duration_ms": n % 977 / 7,
+            }
+            made.append(
+                log_record(
+                    body={"string_value": BODY.format(n, n % 977, n % 5000)},
+                    trace_id=trace_id,
+                    span_id=os.urandom(8),
+                    attributes=attributes(**values),
+                )
+            )
+        requests.append(logs_request(made, service=f"service-{first // RECORDS_A_REQUEST % 8}").SerializeToString())
+    return requests
+
+
+def copy_bodies(requests: list[bytes]) -> list[bytes]:
+    """Return the same rows as COPY BINARY tuples, a request's worth each."""
+    encode = row_encoder(LOG_RECORDS)
+    limits = Limits()
+    bodies = []
+    for request in requests:
+        items = decode(LOGS, parse(LOGS, request, Encoding.PROTOBUF, limits), received_ns=time.time_ns(), limits=limits)
+        bodies.append(b"".join(encode(item) for item in items if isinstance(item, LogRow)))
+    return bodies
+
+
+async def send_http(address: str, requests: list[bytes], connections: int) -> None:
+    """POST all requests over keep-alive connections; every answer must be a 200."""
+    host, port = address.split(":")
+    queue = iter(requests)
+
+    async def connection() -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for body in queue:
+            head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: {len(body)}"
+            writer.write(head.encode() + b"\r\n\r\n" + body)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            if b" 200 " not in answer:
+                raise RuntimeError(answer.decode())
+            length = int(answer.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+            await reader.readexactly(length)
+        writer.close()
+        await writer.wait_closed()
+
+    await asyncio.gather(*(connection() for _ in range(connections)))
+
+
+async def send_grpc(address: str, requests: list[bytes], connections: int) -> None:
+    """Export all requests over one channel, ``connections`` calls at a time."""
+    queue = iter(requests)
+    async with grpc.aio.insecure_channel(address) as channel:
+        export = channel.unary_unary(EXPORT)
+
+        async def caller() -> None:
+            for body in queue:
+                if await export(body):
+                    raise RuntimeError("not a full success")
+
+        await asyncio.gather(*(caller() for _ in range(connections)))
+
+
+async def copy(url: str, bodies: list[bytes], connections: int) -> None:
+    """COPY the rows, 16 requests' worth a transaction."""
+    columns = ", ".join(c.name for c in LOG_RECORDS.columns)
+    statement = f"COPY log_records ({columns}) FROM STDIN (FORMAT BINARY)"
+    chunks = iter([bodies[i : i + 16] for i in range(0, len(bodies), 16)])
+
+    async def writer() -> None:
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            for chunk in chunks:
+                async with connection.cursor() as cursor, cursor.copy(statement) as target:
+                    await target.write(COPY_HEADER)
+                    for body in chunk:
+                        await target.write(body)
+                    await target.write(COPY_TRAILER)
+                await connection.commit()
+
+    await asyncio.gather(*(writer() for _ in range(connections)))
+
+
+def measured(work: Callable[[], Awaitable[None]], records: int) -> float:
+    """Run once; return records a second."""
+    started = time.perf_counter()
+    asyncio.run(work())  # type: ignore[arg-type]
+    return records / (time.perf_counter() - started)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=102_400, help="records a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--connections", type=int, default=8)
+    options = parser.parse_args()
+    requests = requests_of(options.records)
+    bodies = copy_bodies(requests)
+    records = len(requests) * RECORDS_A_REQUEST
+    results: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="oi-") as directory, harness.running(Path(directory) / "data") as server:
+        url = embedded.connection_url(server.data_dir).replace("+psycopg", "")
+        ways: dict[str, Callable[[], Awaitable[None]]] = {
+            "raw COPY, 1 connection": lambda: copy(url, bodies, 1),
+            "raw COPY, 2 connections": lambda: copy(url, bodies, 2),
+            "OTLP/HTTP": lambda: send_http(server.http, requests, options.connections),
+            "OTLP/gRPC": lambda: send_grpc(server.grpc, requests, options.connections),
+        }
+        for _ in range(options.rounds):
+            for name, way in ways.items():
+                with server.sql() as cursor:
+                    cursor.execute("TRUNCATE log_records")
+                    cursor.execute("CHECKPOINT")
+                results.setdefault(name, []).append(measured(way, records))
+                with server.sql() as cursor:
+                    stored = cursor.execute("SELECT count(*) FROM log_records").fetchone()
+                if stored != (records,):
+                    raise SystemExit(f"{name}: {stored} of {records} records are there")
+        rss = server.rss_bytes()
+    size = sum(map(len, requests)) / records
+    report(
+        results, f"{records} records of {size:.0f} bytes a round, {options.rounds} rounds; server RSS {rss >> 20} MiB"
+    )
+
+
+def report(results: dict[str, list[float]], caption: str) -> None:
+    """Print medians and ratios."""
+    medians = {name: statistics.median(rates) for name, rates in results.items()}
+    one, two = medians["raw COPY, 1 connection"], medians["raw COPY, 2 connections"]
+    table = Table("committed log records", "per second", "lowest", "highest", "of COPY x1", "of COPY x2", box=None)
+    for name, rates in results.items():
+        median = medians[name]
+        low, high = f"{min(rates):,.0f}", f"{max(rates):,.0f}"
+        table.add_row(name, f"{median:,.0f}", low, high, f"{median / one:.2f}", f"{median / two:.2f}")
+    Console(width=110).print(table)
+    print(caption)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,583 @@
+"""The 45 checks of an OTLP receiver as data: what is sent, and what the specification (1.11) wants back."""
+
+import base64
+import gzip
+import json
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import zstandard
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+from tests.contract.client import Answer, Target
+from tests.factories import attributes, log_record, logs_request
+
+PB = "application/x-protobuf"
+JSON = "application/json"
+MIB = 1024 * 1024
+
+
+class NotApplicable(Exception):  # noqa: N818
+    """A check that a transport cannot have; the text says why."""
+
+
+Check = Callable[[Target], None]
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One check: its number, level, section of the specification, what it wants; how each transport shows it."""
+
+    id: str
+    level: str
+    section: str
+    wants: str
+    http: Check | str
+    grpc: Check | str = "HTTP only"
+    tags: tuple[str, ...] = field(default=())
+
+
+def expect(condition: object, saw: object) -> None:
+    """Fail with what was seen."""
+    assert condition, f"saw {saw!r}"
+
+
+def body(count: int = 1, **fields: Any) -> bytes:
+    """Return a logs request of ``count`` records."""
+    return logs_request([log_record(**fields) for _ in range(count)]).SerializeToString()
+
+
+def document(**fields: Any) -> dict[str, Any]:
+    """Return an OTLP/JSON document with one record."""
+    record = {"timeUnixNano": str(time.time_ns()), "severityNumber": 9, "body": {"stringValue": "json"}} | fields
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "conformance"}}]}
+    return {"resourceLogs": [{"resource": resource, "scopeLogs": [{"scope": {}, "logRecords": [record]}]}]}
+
+
+def send_json(target: Target, **fields: Any) -> Answer:
+    """POST one JSON record."""
+    return target.post("/v1/logs", json.dumps(document(**fields)).encode(), JSON)
+
+
+def status_of(answer: Answer) -> Status:
+    """Return the google.rpc.Status of an error answer, in the encoding it says."""
+    if answer.headers["content-type"].startswith(JSON):
+        parsed = json.loads(answer.body)
+        return Status(code=parsed.get("code", 0), message=parsed.get("message", ""))
+    return Status.FromString(answer.body)
+
+
+def ok_http(answer: Answer) -> None:
+    """Expect a full success: 200 and an empty message."""
+    expect(answer.status == 200, answer)
+    expect(answer.body in {b"", b"{}"}, answer.body)
+
+
+def error_http(answer: Answer, status: int) -> None:
+    """Expect an error with a Status that says something."""
+    expect(answer.status == status, answer)
+    expect(status_of(answer).message, answer.body)
+
+
+def rejected_http(answer: Answer, count: int = 1) -> str:
+    """Expect 200 with ``count`` rejected; return the message."""
+    expect(answer.status == 200, answer)
+    if answer.headers["content-type"].startswith(JSON):
+        partial = json.loads(answer.body)["partialSuccess"]
+        expect(partial["rejectedLogRecords"] == str(count), partial)
+        return str(partial["errorMessage"])
+    partial = ExportLogsServiceResponse.FromString(answer.body).partial_success
+    expect(partial.rejected_log_records == count, partial)
+    return str(partial.error_message)
+
+
+def rejected_grpc(data: bytes, count: int = 1) -> None:
+    """Expect OK with ``count`` rejected and a message."""
+    partial = ExportLogsServiceResponse.FromString(data).partial_success
+    expect(partial.rejected_log_records == count and partial.error_message, partial)
+
+
+def error_grpc(target: Target, data: bytes, code: grpc.StatusCode, **options: Any) -> grpc.RpcError:
+    """Expect a gRPC error of ``code``."""
+    try:
+        target.call("logs", data, **options)
+    except grpc.RpcError as error:
+        expect(error.code() is code, (error.code(), error.details()))
+        return error
+    raise AssertionError("saw OK")
+
+
+def c1(t: Target) -> None:
+    for signal in ("logs", "traces", "metrics"):
+        expect(t.call(signal, b"") == b"", signal)
+
+
+def c2(t: Target) -> None:
+    for signal in ("logs", "traces", "metrics"):
+        ok_http(t.post(f"/v1/{signal}", b"", PB))
+
+
+def c3(t: Target) -> None:
+    error_http(t.post("/elsewhere/v1/logs", b"", PB), 404)
+    ok_http(t.post("/v1/logs/", body(), PB))
+
+
+def c4(t: Target) -> None:
+    ok_http(t.post("/v1/logs", body(), PB))
+    ok_http(send_json(t))
+
+
+def c6(t: Target) -> None:
+    expect(t.post("/v1/logs", body(), PB).headers["content-type"] == PB, "protobuf")
+    expect(send_json(t).headers["content-type"] == JSON, "json")
+
+
+def c7(t: Target) -> None:
+    ok_http(t.post("/v1/logs", body(), "application/x-protobuf; charset=utf-8"))
+    ok_http(t.post("/v1/logs", json.dumps(document()).encode(), "APPLICATION/JSON"))
+
+
+def c8(t: Target) -> None:
+    error_http(t.post("/v2/logs", b"", PB), 404)
+    error_http(t.request("GET", "/v1/logs"), 405)
+    error_http(t.post("/v1/logs", b"x", "text/plain"), 415)
+    error_http(t.post("/v1/logs", b"\xff\xff", PB), 400)
+
+
+def c9(t: Target) -> None:
+    answer = t.post("/v1/logs", b"x", "text/plain")
+    error_http(answer, 415)
+    expect(answer.headers["content-type"] == JSON, answer.headers)
+
+
+def c10(t: Target) -> None:
+    answer = t.request("GET", "/v1/logs")
+    error_http(answer, 405)
+    expect(answer.headers.get("allow") == "POST", answer.headers)
+
+
+def c11(t: Target) -> None:
+    data = body()
+    head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Type: {PB}\r\n"
+    plain = f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
+    chunked = f"{head}Transfer-Encoding: chunked\r\n\r\n{len(data):x}\r\n".encode() + data + b"\r\n0\r\n\r\n"
+    answers = t.raw(plain + chunked + plain, answers=3)
+    expect(answers.count(b"HTTP/1.1 200") == 3, answers)
+    expecting = f"{head}Expect: 100-continue\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+    expect(b"HTTP/1.1 200" in t.raw(expecting, answers=1, needle=b"HTTP/1.1 200"), "expect")
+
+
+def c12(t: Target) -> None:
+    error_http(t.request("OPTIONS", "/v1/logs"), 405)
+
+
+def compressed(t: Target, coding: str, data: bytes) -> Answer:
+    """POST compressed bytes."""
+    return t.post("/v1/logs", data, PB, {"Content-Encoding": coding})
+
+
+def c13(t: Target) -> None:
+    ok_http(compressed(t, "gzip", gzip.compress(body())))
+    ok_http(t.post("/v1/logs", body(), PB))
+
+
+def c13_grpc(t: Target) -> None:
+    expect(t.call("logs", body(), compression=grpc.Compression.Gzip) == b"", "gzip")
+    expect(t.call("logs", body()) == b"", "identity")
+
+
+def c14(t: Target) -> None:
+    ok_http(compressed(t, "GZIP", gzip.compress(body())))
+    ok_http(compressed(t, "identity", body()))
+
+
+def c15(t: Target) -> None:
+    ok_http(compressed(t, "zstd", zstandard.ZstdCompressor().compress(body())))
+    ok_http(compressed(t, "deflate", zlib.compress(body())))
+    raw = zlib.compressobj(wbits=-15)
+    ok_http(compressed(t, "deflate", raw.compress(body()) + raw.flush()))
+
+
+def c15_grpc(t: Target) -> None:
+    expect(t.call("logs", body(), compression=grpc.Compression.Deflate) == b"", "deflate")
+
+
+def c16(t: Target) -> None:
+    answer = compressed(t, "br", body())
+    error_http(answer, 415)
+    expect("gzip" in answer.headers.get("accept-encoding", ""), answer.headers)
+
+
+def c17(t: Target) -> None:
+    error_http(compressed(t, "gzip", gzip.compress(bytes(65 * MIB))), 413)
+    error_http(compressed(t, "zstd", zstandard.ZstdCompressor().compress(bytes(65 * MIB))), 413)
+
+
+def c17_grpc(t: Target) -> None:
+    error_grpc(t, bytes(65 * MIB), grpc.StatusCode.RESOURCE_EXHAUSTED, compression=grpc.Compression.Gzip)
+
+
+def c18(t: Target) -> None:
+    whole = gzip.compress(body())
+    for damaged in (whole[:-9], whole[:20] + b"\xff" * 20 + whole[40:], body(), whole + b"trailing garbage"):
+        error_http(compressed(t, "gzip", damaged), 400)
+    ok_http(compressed(t, "gzip", gzip.compress(b"") + whole))
+
+
+def c19(t: Target) -> None:
+    ok_http(t.post("/v1/logs", body(), PB, {"Accept-Encoding": "gzip"}))
+
+
+def c20(t: Target) -> None:
+    error_http(t.post("/v1/logs", bytes(64 * MIB + 1), PB), 413)
+
+
+def c21_grpc(t: Target) -> None:
+    error = error_grpc(t, bytes(65 * MIB), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    expect("grpc-status-details-bin" not in dict(error.trailing_metadata() or ()), error.trailing_metadata())
+
+
+def large() -> bytes:
+    """Return a request just below 64 MiB, of records that are stored."""
+    return body(60, body=AnyValue(string_value="x" * MIB))
+
+
+def c22(t: Target) -> None:
+    ok_http(t.post("/v1/logs", large(), PB))
+
+
+def c22_grpc(t: Target) -> None:
+    expect(t.call("logs", large()) == b"", "60 MiB")
+
+
+def many_bad() -> bytes:
+    """Return 5,000 records that are all rejected."""
+    return body(5_000, trace_id=b"abc")
+
+
+def c23(t: Target) -> None:
+    answer = t.post("/v1/logs", many_bad(), PB)
+    expect(len(answer.body) < 4 * MIB and len(rejected_http(answer, 5_000)) < 5_000, len(answer.body))
+
+
+def c23_grpc(t: Target) -> None:
+    expect(len(t.call("logs", many_bad())) < 5_000, "long")
+
+
+def c24(t: Target) -> None:
+    ok_http(t.post("/v1/logs", b"", PB))
+    for empty in (b"{}", b'{"resourceLogs":[]}', b'{"resourceLogs":[{"scopeLogs":[{}]}]}', b'{"resourceLogs":[{}]}'):
+        ok_http(t.post("/v1/logs", empty, JSON))
+
+
+def c24_grpc(t: Target) -> None:
+    expect(t.call("logs", b"") == b"", "empty")
+    expect(t.call("logs", logs_request([]).SerializeToString()) == b"", "envelope")
+
+
+def c25(t: Target) -> None:
+    expect(t.post("/v1/logs", body(), PB).body == b"", "protobuf")
+    expect(send_json(t).body == b"{}", "json")
+
+
+def c25_grpc(t: Target) -> None:
+    expect(t.call("logs", body()) == b"", "set")
+
+
+def one_bad() -> bytes:
+    """Return three records, the second with a trace id of 3 bytes."""
+    return logs_request([log_record(), log_record(trace_id=b"abc"), log_record()]).SerializeToString()
+
+
+def c26(t: Target) -> None:
+    message = rejected_http(t.post("/v1/logs", one_bad(), PB))
+    expect("#1" in message and "trace_id" in message, message)
+
+
+def c26_grpc(t: Target) -> None:
+    rejected_grpc(t.call("logs", one_bad()))
+
+
+def c28(t: Target) -> None:
+    rejected_http(t.post("/v1/logs", body(2, span_id=b"x"), PB), 2)
+
+
+def c28_grpc(t: Target) -> None:
+    rejected_grpc(t.call("logs", body(2, span_id=b"x")), 2)
+
+
+def c29(t: Target) -> None:
+    answer = t.post("/v1/logs", b"\x0a\xff\xff\xff", PB)
+    error_http(answer, 400)
+    expect(any("BadRequest" in d.type_url for d in status_of(answer).details), answer.body)
+    error_http(t.post("/v1/logs", b'{"resourceLogs":', JSON), 400)
+
+
+def c29_grpc(t: Target) -> None:
+    error = error_grpc(t, b"\x0a\xff\xff\xff", grpc.StatusCode.INVALID_ARGUMENT)
+    details = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
+    expect("BadRequest" in Status.FromString(details).details[0].type_url, details)
+
+
+def c30(t: Target) -> None:
+    with t.store_away():
+        answer = t.post("/v1/logs", body(), PB)
+    error_http(answer, 503)
+    expect(1 <= int(answer.headers["retry-after"]) <= 2, answer.headers)
+
+
+def c30_grpc(t: Target) -> None:
+    with t.store_away():
+        error = error_grpc(t, body(), grpc.StatusCode.UNAVAILABLE)
+    details = Status.FromString(dict(error.trailing_metadata() or ())["grpc-status-details-bin"]).details
+    expect(any("RetryInfo" in d.type_url for d in details), details)
+
+
+def c31(t: Target) -> None:
+    with t.store_away():
+        expect(t.post("/v1/logs", body(), PB).status in {429, 502, 503, 504}, "not retryable")
+
+
+def c33(t: Target) -> None:
+    with t.store_away():
+        after = send_json(t).headers["retry-after"]
+    expect(after.isdigit() and int(after) >= 1, after)
+
+
+def c34(t: Target) -> None:
+    with t.token_required() as (none_role, wrong_role):
+        answer = t.post("/v1/logs", body(), PB)
+        error_http(answer, 401)
+        expect("Bearer" in answer.headers["www-authenticate"], answer.headers)
+        error_http(t.post("/v1/logs", body(), PB, {"Authorization": f"Bearer {none_role}"}), 401)
+        error_http(t.post("/v1/logs", body(), PB, {"Authorization": f"Bearer {wrong_role}"}), 403)
+
+
+def c34_grpc(t: Target) -> None:
+    with t.token_required() as (none_role, wrong_role):
+        error_grpc(t, body(), grpc.StatusCode.UNAUTHENTICATED)
+        error_grpc(t, body(), grpc.StatusCode.UNAUTHENTICATED, token=none_role)
+        error_grpc(t, body(), grpc.StatusCode.PERMISSION_DENIED, token=wrong_role)
+
+
+def c35(t: Target) -> None:
+    for answer in t.parallel(lambda: t.post("/v1/logs", body(), PB), 32):
+        ok_http(answer)
+
+
+def c35_grpc(t: Target) -> None:
+    expect(set(t.parallel(lambda: t.call("logs", body()), 32)) == {b""}, "parallel")
+
+
+def c36(t: Target) -> None:
+    before = t.stored("logs")
+    head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Type: {PB}\r\nContent-Length: 1000\r\n\r\n"
+    for _ in range(20):
+        t.abandon(head.encode() + body()[:40])
+    ok_http(t.post("/v1/logs", body(), PB))
+    expect(t.stored("logs") == before + 1, "a cut request was stored")
+
+
+def c37(t: Target) -> None:
+    ok_http(send_json(t, traceId="5B8EFFF798038103d269b633813fc60c", spanId="eee19b7ec3c1b174"))
+    bad = (
+        "5b8",
+        "5b8e",
+        "zz" * 16,
+        base64.b64encode(b"\x01" * 16).decode(),
+    )
+    for trace_id in bad:
+        expect("traceId" in (m := rejected_http(send_json(t, traceId=trace_id))) or "trace_id" in m, m)
+
+
+def c38(t: Target) -> None:
+    ok_http(send_json(t, severityNumber=9))
+    ok_http(send_json(t, severityNumber=99))
+    rejected_http(send_json(t, severityNumber="SEVERITY_NUMBER_INFO"))
+
+
+def c39(t: Target) -> None:
+    sent = document(unknown={"deep": [1, {"x": None}]}) | {"other": 1}
+    sent["resourceLogs"][0]["zork"] = [[]]
+    ok_http(t.post("/v1/logs", json.dumps(sent).encode(), JSON))
+
+
+def c40(t: Target) -> None:
+    before = t.stored("logs")
+    ok_http(t.post("/v1/logs", json.dumps(document()).replace("resourceLogs", "resource_logs").encode(), JSON))
+    expect(t.stored("logs") == before, "snake_case was stored")
+
+
+def c41(t: Target) -> None:
+    values = [
+        {"intValue": "9223372036854775807"},
+        {"intValue": 1e18},
+        {"doubleValue": "NaN"},
+        {"doubleValue": "-Infinity"},
+        {"bytesValue": "_-8"},
+        {"bytesValue": "/+8="},
+        None,
+    ]
+    for value in values:
+        ok_http(send_json(t, body=value, timeUnixNano=time.time_ns()))
+    rejected_http(send_json(t, body={"intValue": True}))
+
+
+def unknown_fields() -> bytes:
+    """Return a valid request with an unknown field, the resource split in two that merge."""
+    first = logs_request([log_record()])
+    return first.SerializeToString() + b"\x9a\x06\x03abc" + ExportLogsServiceRequest().SerializeToString()
+
+
+def c42(t: Target) -> None:
+    ok_http(t.post("/v1/logs", unknown_fields(), PB))
+    error_http(t.post("/v1/logs", b"\x0f\x01", PB), 400)
+
+
+def c42_grpc(t: Target) -> None:
+    expect(t.call("logs", unknown_fields()) == b"", "unknown")
+    error_grpc(t, b"\x0f\x01", grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def odd_records() -> bytes:
+    """Return records at the edges of the data model, all of them valid."""
+    nested = AnyValue(kvlist_value={"values": attributes(a=1, b="x", c=float("inf"))})
+    records = [
+        log_record(trace_id=b"", span_id=b""),
+        log_record(trace_id=bytes(16), span_id=bytes(8)),
+        log_record(time_unix_nano=0, severity_number=0, body=None),
+        log_record(severity_number=24, flags=2**32 - 1, dropped_attributes_count=2**32 - 1, event_name="device.opened"),
+        log_record(body=nested, attributes=[*attributes(same=1), *attributes(same=2.0)]),
+        log_record(body=AnyValue(bytes_value=b"\x00\xff"), attributes=[{"key": "empty", "value": {}}]),
+        log_record(body=AnyValue()),
+    ]
+    return logs_request(records).SerializeToString()
+
+
+def c43(t: Target) -> None:
+    ok_http(t.post("/v1/logs", odd_records(), PB))
+
+
+def c43_grpc(t: Target) -> None:
+    expect(t.call("logs", odd_records()) == b"", "odd")
+
+
+def nested_value(depth: int) -> AnyValue:
+    """Return a value of ``depth`` arrays in each other."""
+    value = AnyValue(string_value="bottom")
+    for _ in range(depth):
+        value = AnyValue(array_value={"values": [value]})
+    return value
+
+
+def poisons() -> list[tuple[bytes, int]]:
+    """Return requests of three records with a troublesome one in the middle, and how many are rejected."""
+    mark = b"UNIQUEMARK"
+
+    def three(*, bad: Any) -> bytes:
+        return logs_request([log_record(), bad, log_record()]).SerializeToString()
+
+    invalid = three(bad=log_record(body=AnyValue(string_value=mark.decode()))).replace(mark, b"\xff" * len(mark))
+    return [
+        (three(bad=log_record(body=AnyValue(string_value="a\0b"))), 0),
+        (invalid, 1),
+        (three(bad=log_record(body=nested_value(45))), 1),
+        (three(bad=log_record(time_unix_nano=2**64 - 1)), 1),
+        (three(bad=log_record(body=AnyValue(string_value="x" * 9 * MIB))), 1),
+        (three(bad=log_record(attributes=attributes(**{f"k{i}": i for i in range(10_001)}))), 1),
+        (three(bad=log_record(body=AnyValue(string_value="x" * MIB))), 0),
+    ]
+
+
+def c44(t: Target) -> None:
+    for data, rejected in poisons():
+        answer = t.post("/v1/logs", data, PB)
+        rejected_http(answer, rejected) if rejected else ok_http(answer)
+    surrogate = json.dumps(document(body={"stringValue": "\ud800"})).encode()
+    rejected_http(t.post("/v1/logs", surrogate, JSON))
+    deep = b'{"arrayValue":{"values":[' * 10_000 + b'{"stringValue":"x"}' + b"]}}" * 10_000
+    text = json.dumps(document(body={"stringValue": "DEEP"})).encode()
+    rejected_http(t.post("/v1/logs", text.replace(b'{"stringValue": "DEEP"}', deep), JSON))
+
+
+def c44_grpc(t: Target) -> None:
+    for data, rejected in poisons():
+        answer = t.call("logs", data)
+        rejected_grpc(answer, rejected) if rejected else expect(answer == b"", answer)
+
+
+def c45(t: Target) -> None:
+    whole = json.dumps(document()).encode()
+    for data in (b"\xef\xbb\xbf" + whole, b"[]", b"null", b"", whole + b"\n" + whole, b'"x"'):
+        error_http(t.post("/v1/logs", data, JSON), 400)
+
+
+RPC = "OTLP/gRPC: requests, responses"
+REQ = "OTLP/HTTP: request"
+RESP = "OTLP/HTTP: response"
+REQUIREMENTS = [
+    Requirement("C1", "default", RPC, "three unary Export methods on gRPC", "gRPC only", c1),
+    Requirement("C2", "default", REQ, "POST /v1/logs, /v1/traces, /v1/metrics", c2),
+    Requirement("C3", "MAY", REQ, "paths: a trailing slash is taken, others are 404", c3),
+    Requirement("C4", "SHOULD", REQ, "protobuf and JSON on one port by Content-Type", c4),
+    Requirement(
+        "C5", "MAY", "ports", "gRPC and HTTP on one port", "optional; two ports here", "optional; two ports here"
+    ),
+    Requirement("C6", "MUST", RESP, "response Content-Type equals the request's", c6),
+    Requirement("C7", "RFC 9110", REQ, "media types in any case, with parameters", c7),
+    Requirement("C8", "MUST", "failures", "every 4xx body is a google.rpc.Status", c8),
+    Requirement("C9", "impl", "failures", "unknown Content-Type: 415, Status in JSON", c9),
+    Requirement("C10", "impl", "RFC 9110", "GET: 405 and Allow: POST", c10),
+    Requirement("C11", "MAY", "connection", "keep-alive, pipelining, chunked, Expect", c11),
+    Requirement("C12", "RFC 9110", "CORS", "OPTIONS without CORS: 405", c12),
+    Requirement("C13", "MUST", "compression", "none and gzip", c13, c13_grpc),
+    Requirement("C14", "RFC 9110", "compression", "codings in any case, identity", c14),
+    Requirement("C15", "extra", "compression", "zstd, deflate", c15, c15_grpc),
+    Requirement("C16", "RFC 9110", "compression", "unknown coding: 415 and Accept-Encoding", c16),
+    Requirement("C17", "MUST", "size limits", "the limit holds while decompressing", c17, c17_grpc),
+    Requirement("C18", "impl", "compression", "damaged streams: 400; multi-member gzip is fine", c18),
+    Requirement("C19", "MAY", "compression", "Accept-Encoding is no obstacle", c19),
+    Requirement("C20", "MUST", "size limits", "a body over the limit: 413", c20),
+    Requirement(
+        "C21", "MUST", "size limits", "gRPC over the limit: RESOURCE_EXHAUSTED, not retryable", "gRPC only", c21_grpc
+    ),
+    Requirement("C22", "RECOMM.", "size limits", "64 MiB by default", c22, c22_grpc),
+    Requirement("C23", "MUST", "size limits", "the answer is bounded", c23, c23_grpc),
+    Requirement("C24", "SHOULD", "success", "empty requests and envelopes succeed", c24, c24_grpc),
+    Requirement("C25", "MUST", "success", "full success leaves partial_success unset", c25, c25_grpc),
+    Requirement("C26", "MUST", "partial success", "count, index and reason of what is rejected", c26, c26_grpc),
+    Requirement(
+        "C27",
+        "MUST",
+        "partial success",
+        "a warning has rejected 0 and a message",
+        "no warnings are sent yet",
+        "no warnings are sent yet",
+    ),
+    Requirement("C28", "ours", "partial success", "all records invalid: success, all rejected", c28, c28_grpc),
+    Requirement("C29", "MUST", "failures", "undecodable: 400 or INVALID_ARGUMENT with BadRequest", c29, c29_grpc),
+    Requirement("C30", "SHOULD", "throttling", "store away: 503 or UNAVAILABLE, with a delay", c30, c30_grpc),
+    Requirement("C31", "table", "failures", "a passing fault is one of 429, 502, 503, 504", c31),
+    Requirement("C32", "table", "failures", "a passing fault is a retryable gRPC code", "gRPC only", c30_grpc),
+    Requirement("C33", "MAY", "throttling", "Retry-After of a second or more", c33),
+    Requirement(
+        "C34", "RFC 9110", "authentication", "401 and 403, UNAUTHENTICATED and PERMISSION_DENIED", c34, c34_grpc
+    ),
+    Requirement("C35", "SHOULD", "concurrency", "many requests at once, all acknowledged", c35, c35_grpc),
+    Requirement("C36", "impl", "connection", "cut requests leave nothing behind", c36),
+    Requirement("C37", "MUST", "JSON", "ids in hex of either case, others rejected alone", c37),
+    Requirement("C38", "MUST", "JSON", "enums as numbers, unknown ones kept, names rejected", c38),
+    Requirement("C39", "MUST", "JSON", "unknown fields ignored at every depth", c39),
+    Requirement("C40", "MUST", "JSON", "lowerCamelCase only", c40),
+    Requirement("C41", "proto3", "JSON", "64-bit integers, special doubles, base64, null", c41),
+    Requirement("C42", "proto3", "encoding", "unknown fields skipped; broken framing refused", c42, c42_grpc),
+    Requirement("C43", "model", "data model", "the edges of the data model are stored", c43, c43_grpc),
+    Requirement("C44", "robust", "data model", "a bad record costs only itself", c44, c44_grpc),
+    Requirement("C45", "ours", "JSON", "BOM, arrays, null, NDJSON, empty: 400", c45),
+]
