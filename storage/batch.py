@@ -105,7 +105,7 @@ def _field_encoder(column: Column) -> Callable[[object], bytes]:
 def _text(value: object) -> bytes:
     if value is None:
         return _NULL
-    data = str(value).encode()
+    data: bytes = value.encode()  # type: ignore[attr-defined]
     return _length(len(data)) + data
 
 

@@ -14,6 +14,8 @@ from otel_ingest.limits import Limits
 
 # From here on jsonb writes a double without its point, as if it had been an int.
 _DOUBLE_WITHOUT_POINT = 1e16
+# How JSON writes NUL; text that only looks like it is told apart by looking closer.
+_NUL_ESCAPE = b"\\u0000"
 
 
 class ValueRejectedError(ValueError):
@@ -32,7 +34,9 @@ class Lossy:
 
     def attributes_json(self, pairs: Any) -> bytes:
         """Return a JSON object of repeated KeyValue. Raises ValueRejectedError past a limit."""
-        return b"{}" if not pairs else orjson.dumps(self.mapping(pairs, 1))
+        if not pairs:
+            return b"{}"
+        return self.json(self.mapping(pairs, 1))
 
     def mapping(self, pairs: Any, depth: int) -> dict[str, Any]:
         """Return the dict of repeated KeyValue; of duplicate keys the last one shows."""
@@ -40,11 +44,14 @@ class Lossy:
         result: dict[str, Any] = {}
         for pair in pairs:
             key, value = pair.key, pair.value
+            # Most values are text, and text that is not empty is no other kind: asking for the kind costs more.
+            item: Any = value.string_value
+            if item:
+                result[key] = item
+                continue
             kind = value.WhichOneof("value")
             if kind == "string_value":
-                item = value.string_value
-                if "\0" in item:
-                    item = self.text(item)
+                pass
             elif kind == "int_value":
                 item = value.int_value
             elif kind is None:
@@ -52,18 +59,15 @@ class Lossy:
                 self.lossy = self.lossy or not pair.HasField("value")
             else:
                 item = self.value(value, kind, depth)
-            if "\0" in key or not key:
-                self.lossy = self.lossy or bool(pair.key_strindex)
-                key = self.text(key)
             result[key] = item
-        if len(result) != len(pairs):
+        if len(result) != len(pairs) or ("" in result and any(pair.key_strindex for pair in pairs)):
             self.lossy = True
         return result
 
     def value(self, value: Any, kind: str | None, depth: int) -> Any:  # noqa: PLR0911 - one line a kind
         """Return the JSON-ready form of one AnyValue at ``depth`` (1 is an attribute's own value)."""
         if kind == "string_value":
-            return self.text(value.string_value)
+            return value.string_value
         if kind == "bool_value":
             return value.bool_value
         if kind == "int_value":
@@ -97,6 +101,22 @@ class Lossy:
         if "\0" in value:
             self.lossy = True
             return value.replace("\0", "\ufffd")
+        return value
+
+    def json(self, value: Any) -> bytes:
+        """Return any JSON-ready value as bytes that jsonb takes."""
+        data = orjson.dumps(value)
+        # One search in the whole costs less than one in each string; only the rare hit looks closer.
+        return data if _NUL_ESCAPE not in data else orjson.dumps(self._without_nul(value))
+
+    def _without_nul(self, value: Any) -> Any:
+        """Return a JSON-ready value with U+FFFD for NUL in every string, keys too."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self._without_nul(item) for item in value]
+        if isinstance(value, dict):
+            return {self.text(key): self._without_nul(item) for key, item in value.items()}
         return value
 
     def _count(self, more: int) -> None:

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 from otel_ingest.decode.attributes import Lossy, ValueRejectedError
 from otel_ingest.decode.context import Context, Item, int32, int64, span_id_of, trace_id_of
 from storage.rows import LogRow
@@ -82,4 +80,4 @@ def _body(record: Any, lossy: Lossy) -> tuple[int, str | None]:
     kind = record.body.WhichOneof("value")
     if kind == "string_value":
         return _STRING_BODY, lossy.text(record.body.string_value)
-    return _JSON_BODY, orjson.dumps(lossy.value(record.body, kind, 1)).decode()
+    return _JSON_BODY, lossy.json(lossy.value(record.body, kind, 1)).decode()

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 from otel_ingest.decode.attributes import Lossy, ValueRejectedError
 from otel_ingest.decode.context import Context, Item, int32, int64, span_id_of, trace_id_of
 from storage.rows import MetricPointRow
@@ -62,10 +60,8 @@ def _row(metric: Any, point: Any, interned: tuple[bytes, bytes, str], context: C
     lossy = Lossy(context.limits)
     attributes = lossy.attributes_json(point.attributes)
     value = point.WhichOneof("value") if kind in {"gauge", "sum"} else None
-    data = None if kind in {"gauge", "sum"} else orjson.dumps(_data(kind, point, lossy))
-    exemplars = (
-        orjson.dumps([_exemplar(e, lossy) for e in _exemplars(kind, point)]) if _exemplars(kind, point) else None
-    )
+    data = None if kind in {"gauge", "sum"} else lossy.json(_data(kind, point, lossy))
+    exemplars = lossy.json([_exemplar(e, lossy) for e in _exemplars(kind, point)]) if _exemplars(kind, point) else None
     metadata = lossy.attributes_json(metric.metadata) if metric.metadata else None
     name, unit, description = (
         lossy.text(metric.name),

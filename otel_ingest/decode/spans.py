@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 from otel_ingest.decode.attributes import Lossy, ValueRejectedError
 from otel_ingest.decode.context import Context, Item, int32, int64, span_id_of, trace_id_of
 from storage.rows import SpanRow
@@ -48,8 +46,8 @@ def _row(span: Any, resource_id: bytes, scope_id: bytes, component: str, context
     lossy = Lossy(context.limits)
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
     attributes = lossy.attributes_json(span.attributes)
-    events = orjson.dumps([_event(e, lossy) for e in span.events]) if span.events else None
-    links = orjson.dumps([_link(link, lossy) for link in span.links]) if span.links else None
+    events = lossy.json([_event(e, lossy) for e in span.events]) if span.events else None
+    links = lossy.json([_link(link, lossy) for link in span.links]) if span.links else None
     name, state = lossy.text(span.name), lossy.text(span.trace_state)
     status_code = span.status.code if span.HasField("status") else None
     status_message = lossy.text(span.status.message)
