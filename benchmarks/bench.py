@@ -31,6 +31,7 @@ from tests.factories import attributes, log_record, logs_request
 
 RECORDS_A_REQUEST = 512
 EXPORT = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+HEAD = "POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
 BODY = "GET /api/orders/{} answered 200 in {} ms for customer {}"
 
 
@@ -82,8 +83,8 @@ async def send_http(address: str, requests: list[bytes], connections: int) -> No
     async def connection() -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
         for body in queue:
-            head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: {len(body)}"
-            writer.write(head.encode() + b"\r\n\r\n" + body)
+            head = f"{HEAD}Content-Length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
             answer = await reader.readuntil(b"\r\n\r\n")
             if b" 200 " not in answer:
                 raise RuntimeError(answer.decode())

@@ -23,6 +23,7 @@ def demo(
         typer.Option("--query-endpoint", help="Query side of a running server, host:port"),
     ] = None,
     data_dir: DataDir = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the services print")] = False,
 ) -> None:
     """Start three small services under opentelemetry-instrument and print one whole trace of theirs.
 
@@ -46,6 +47,7 @@ def demo(
                 http_endpoint=f"http://{settings.http_endpoint}",
                 query_url=f"http://{settings.query_endpoint}",
                 read_token=token,
+                verbose=verbose,
             )
         )
     )

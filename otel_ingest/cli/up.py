@@ -60,7 +60,6 @@ Send telemetry: instrument any Python service by its environment alone
     export OTEL_EXPORTER_OTLP_ENDPOINT=http://{self.http}
     export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
     export OTEL_LOGS_EXPORTER=otlp
-    export OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED=true
     opentelemetry-instrument python app.py
 
 Ask for it: MCP configuration of your agent (read token; {self.data_dir}/tokens/ has it and the admin's)

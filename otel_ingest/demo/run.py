@@ -21,12 +21,21 @@ _START_TIMEOUT_S = 40.0
 _TRACE_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 15.0
 _POLL_S = 0.2
-_NEEDED = ("fastapi", "flask", "requests", "opentelemetry.instrumentation.fastapi")
+_NEEDED = (
+    "fastapi",
+    "flask",
+    "requests",
+    "opentelemetry.distro",
+    "opentelemetry.instrumentation.fastapi",
+    "opentelemetry.instrumentation.flask",
+    "opentelemetry.instrumentation.requests",
+    "opentelemetry.instrumentation.sqlite3",
+)
 _SERVICES = "otel_ingest.demo.services"
 
 
-async def run(*, http_endpoint: str, query_url: str, read_token: str) -> int:
-    """Return the exit code: 0 when a whole trace was printed."""
+async def run(*, http_endpoint: str, query_url: str, read_token: str, verbose: bool = False) -> int:
+    """Return the exit code: 0 when a whole trace was printed; ``verbose`` shows what the services say."""
     missing = [name for name in _NEEDED if not _installed(name)]
     if missing:
         typer.echo(f"error: the demo needs {', '.join(missing)}; run: pip install 'otel-ingest[demo]'", err=True)
@@ -34,8 +43,14 @@ async def run(*, http_endpoint: str, query_url: str, read_token: str) -> int:
     ports = {name: _free_port() for name in ("shop", "payments", "worker")}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     async with httpx2.AsyncClient(timeout=20) as http:
-        async with _services(ports, urls, http_endpoint):
-            await _until_healthy(http, urls)
+        async with _services(ports, urls, http_endpoint, verbose=verbose):
+            try:
+                await _until_healthy(http, urls)
+            except TimeoutError:
+                typer.echo(
+                    f"error: the services did not start in {_START_TIMEOUT_S:.0f} s; --verbose shows why", err=True
+                )
+                return 1
             typer.echo("three services are up; placing orders, one of them too large to be paid")
             for number, amount in ((1, 19.9), (2, 5000.0), (3, 42.5)):
                 answer = await http.post(f"{urls['shop']}/orders/{number}", params={"amount": amount})
@@ -69,7 +84,6 @@ def _environment(name: str, urls: dict[str, str], endpoint: str) -> dict[str, st
         "OTEL_TRACES_EXPORTER": "otlp",
         "OTEL_LOGS_EXPORTER": "otlp",
         "OTEL_METRICS_EXPORTER": "otlp",
-        "OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED": "true",
         "OTEL_PYTHON_EXCLUDED_URLS": "health",
         "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
         "PYTHONUNBUFFERED": "1",
@@ -77,14 +91,16 @@ def _environment(name: str, urls: dict[str, str], endpoint: str) -> dict[str, st
 
 
 @asynccontextmanager
-async def _services(ports: dict[str, int], urls: dict[str, str], endpoint: str) -> AsyncIterator[None]:
+async def _services(
+    ports: dict[str, int], urls: dict[str, str], endpoint: str, *, verbose: bool
+) -> AsyncIterator[None]:
     """Run the services; at the end SIGINT, so that each sends what it still holds."""
     bin_dir = Path(sys.executable).parent
-    flask = [sys.executable, "-m", "flask", "run", "--app"]
+    flask = [sys.executable, "-m", "flask", "--app"]
     commands = {
         "shop": [sys.executable, "-m", "uvicorn", "--log-level=warning", f"{_SERVICES}.shop:app"],
-        "payments": [*flask, f"{_SERVICES}.payments"],
-        "worker": [*flask, f"{_SERVICES}.worker"],
+        "payments": [*flask, f"{_SERVICES}.payments", "run"],
+        "worker": [*flask, f"{_SERVICES}.worker", "run"],
     }
     processes = [
         await asyncio.create_subprocess_exec(
@@ -93,7 +109,7 @@ async def _services(ports: dict[str, int], urls: dict[str, str], endpoint: str) 
             f"--port={ports[name]}",
             env=_environment(name, urls, endpoint),
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=None if verbose else asyncio.subprocess.DEVNULL,
         )
         for name, command in commands.items()
     ]
@@ -125,7 +141,7 @@ async def _until_healthy(http: httpx2.AsyncClient, urls: dict[str, str]) -> None
 
 
 async def _print_traces(query_url: str, token: str) -> int:
-    """Print the trace of the failed order and the slowest one, as logger_trace draws them."""
+    """Print the trace of the failed order as logger_trace draws it."""
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(headers=headers, timeout=20) as http:
         transport = streamable_http_client(f"{query_url}/mcp", http_client=http)

@@ -1,5 +1,6 @@
 """Plain clients for the conformance checks: http.client, raw sockets, a gRPC channel of bytes."""
 
+import contextlib
 import http.client
 import socket
 from collections.abc import Callable, Iterator
@@ -43,10 +44,9 @@ class Target:
     ) -> Answer:
         """Send one request on a connection of its own."""
         connection = http.client.HTTPConnection(self._active.http, timeout=_TIMEOUT_S)
-        try:
+        # Refused while it was still being sent: the answer is there all the same.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method, path, body, headers or {})
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # refused while it was still being sent; the answer is there
         try:
             response = connection.getresponse()
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())

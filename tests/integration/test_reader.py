@@ -102,7 +102,7 @@ async def test_a_cursor_walk_equals_the_full_scan(
     engine: AsyncEngine,
     offsets: list[int],
     limit: int,
-    newest: bool,  # noqa: FBT001
+    newest: bool,
 ) -> None:
     """Many equal times, any page size, either order, newer records arriving: nothing skipped, nothing twice."""
     component = f"walk-{now_us()}"
