@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from mcp_tools.answers import Answer
 from mcp_tools.errors import UserInputError, did_you_mean
 from mcp_tools.tools import TOOLS
-from storage.errors import QueryTimeout, StoreError
+from storage.errors import QueryTimeout, RetryableStoreError, StoreError
 from storage.reader import Reader
 from storage.tokens import allows
 
@@ -39,8 +39,10 @@ async def call(reader: Reader, role: str, name: str, arguments: dict[str, Any]) 
         return await tool.function(reader, given, time.time_ns())
     except QueryTimeout as error:
         raise UserInputError("TIMEOUT", f"{error}; for example since=15m, or a component") from error
+    except RetryableStoreError as error:
+        raise UserInputError("STORE_UNAVAILABLE", f"{error}; try again in a moment") from error
     except StoreError as error:
-        raise UserInputError("STORE_UNAVAILABLE", f"{error}; nothing was changed, try again") from error
+        raise UserInputError("STORE_UNAVAILABLE", str(error)) from error
 
 
 def _sentence(name: str, error: ValidationError) -> str:

@@ -199,11 +199,12 @@ class Reader:
         top: int = 200,
     ) -> list[LogCount]:
         """Return exact counts by group and bin of time, at most ``top`` of them, oldest and largest first."""
-        keys = [_GROUPS[name].label(name) for name in group_by]
+        # Labels of our own: a bare name in GROUP BY could as well be a column of resources.
+        keys = [_GROUPS[name].label(f"by_{name}") for name in group_by]
         bins = []
         if interval_s is not None:
             width = func.make_interval(0, 0, 0, 0, 0, 0, interval_s)
-            bins = [func.date_bin(width, log_records.c.time, timestamp(0)).label("start")]
+            bins = [func.date_bin(width, log_records.c.time, timestamp(0)).label("bin_start")]
         count = func.count().label("n")
         statement = select(*bins, *keys, count).select_from(_LOGS).where(all_of(log_conditions(query)))
         labels = [k.name for k in [*bins, *keys]]
@@ -214,8 +215,8 @@ class Reader:
             rows = (await connection.execute(statement)).all()
         return [
             LogCount(
-                group={n: severity_name(getattr(r, n)) if n == "severity" else getattr(r, n) for n in group_by},
-                start_ns=_us(r.start) * 1000 if bins else None,
+                group={n: _group_value(n, getattr(r, f"by_{n}")) for n in group_by},
+                start_ns=_us(r.bin_start) * 1000 if bins else None,
                 count=r.n,
             )
             for r in rows
@@ -295,6 +296,10 @@ class Reader:
         async with self._connection() as connection:
             await connection.execute(text("SELECT 1"))
         return time.perf_counter() - started
+
+
+def _group_value(name: str, value: Any) -> str:
+    return severity_name(value) if name == "severity" else str(value)
 
 
 def _edge(order: Any, column: Any = None) -> Select[Any]:

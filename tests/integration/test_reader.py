@@ -148,8 +148,10 @@ async def test_counts_and_overview(engine: AsyncEngine) -> None:
     reader = Reader(engine)
 
     counts = await reader.log_counts(LogQuery(component="shop"), ["severity"], 60)
+    by_both = await reader.log_counts(LogQuery(), ["component", "severity"])
     stats = await reader.component_stats(0, (now_us() + 10**9) * 1000)
 
+    assert {(c.group["component"], c.group["severity"]) for c in by_both} == {("shop", "INFO"), ("shop", "ERROR")}
     assert {c.group["severity"]: c.count for c in counts} == {"INFO": 2, "ERROR": 1}
     assert json.dumps(stats[0].by_severity, sort_keys=True) == '{"ERROR": 1, "INFO": 2}'
     assert (await reader.store_info()).newest_ns["log_records"] is not None
