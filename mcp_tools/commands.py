@@ -20,6 +20,8 @@ from storage.filters import LogQuery
 from storage.reader import Reader
 
 OpenReader = Callable[[], AbstractAsyncContextManager[Reader]]
+Ask = Callable[..., None]
+"""(tool, as_json, **arguments): ask and print."""
 
 Component = Annotated[str | None, typer.Option("--component", "-c", help="service.name, or namespace/name")]
 Since = Annotated[str | None, typer.Option(help='Start: "15m", "2h", RFC 3339 [1h]')]
@@ -39,6 +41,14 @@ def register(app: typer.Typer, open_reader: OpenReader) -> None:
     def ask(tool: str, as_json: bool, **arguments: Any) -> None:  # noqa: FBT001
         given = {k: v for k, v in arguments.items() if v is not None}
         _print(_run(_ask(open_reader, tool, given | {"max_tokens": _TOKENS})), as_json=as_json)
+
+    _register_search(app, ask)
+    _register_counts(app, ask)
+    _register_tail(app, open_reader)
+
+
+def _register_search(app: typer.Typer, ask: Ask) -> None:
+    """Add query, trace and traces."""
 
     @app.command()
     def query(
@@ -88,6 +98,10 @@ def register(app: typer.Typer, open_reader: OpenReader) -> None:
             since=since, sort=sort, limit=limit,
         )  # fmt: skip
 
+
+def _register_counts(app: typer.Typer, ask: Ask) -> None:
+    """Add stats and status."""
+
     @app.command()
     def stats(
         component: Component = None,
@@ -109,6 +123,10 @@ def register(app: typer.Typer, open_reader: OpenReader) -> None:
     def status(since: Since = None, as_json: Json = False) -> None:
         """Print what is there: components, counts, how fresh, how far back, how large."""
         ask("logger_overview", as_json, since=since)
+
+
+def _register_tail(app: typer.Typer, open_reader: OpenReader) -> None:
+    """Add tail."""
 
     @app.command()
     def tail(
