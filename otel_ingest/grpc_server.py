@@ -54,12 +54,16 @@ def build_grpc_server(
 def _handler(signal: Signal, ingest: Ingest, authorize: Authorize, budget: Budget) -> Callable[..., Awaitable[bytes]]:
     async def export(body: bytes, context: Any) -> bytes:
         lease = budget.lease()
+        decoding = False
         try:
             await authorize(_authorization(context))
             lease.charge(len(body))
+            decoding = True
             result = await ingest.export(signal, body, Encoding.PROTOBUF, "grpc")
             return encode_response(signal, Encoding.PROTOBUF, result.rejected, result.message)
         except errors.IngestError as error:
+            if not decoding:
+                ingest.turned_away(signal, "grpc", error)
             await _abort(context, error)
             raise  # abort has raised; this is for the type checker
         finally:

@@ -47,15 +47,19 @@ class HttpApp:
         headers = Headers(scope=scope)
         encoding = _answer_encoding(headers)
         lease = self._budget.lease()
+        waiting_for: Signal | None = None
         try:
-            signal = _route(scope)
+            signal = waiting_for = _route(scope)
             await self._authorize(headers.get("authorization"))
             encoding = encoding_of(headers.get("content-type", ""))
             body = await self._body(headers, receive, lease)
+            waiting_for = None
             result = await self._ingest.export(signal, body, encoding, "http")
             content = encode_response(signal, encoding, result.rejected, result.message)
             response = Response(content, 200, media_type=encoding.value)
         except errors.IngestError as error:
+            if waiting_for is not None:
+                self._ingest.turned_away(waiting_for, "http", error)
             response = _error(error, encoding)
         except ClientDisconnect:
             return

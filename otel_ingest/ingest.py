@@ -62,6 +62,10 @@ class Ingest:
         self._stats.request(signal, transport, "partial" if result.rejected else "accepted")
         return result
 
+    def turned_away(self, signal: Signal, transport: str, error: IngestError) -> None:
+        """Count a request that was answered with ``error`` before it could be decoded."""
+        self._stats.request(signal, transport, "refused" if isinstance(error, TransientError) else "failed")
+
     async def _export(self, signal: Signal, body: bytes, encoding: Encoding, transport: str) -> ExportResult:
         parsed = parse(signal, body, encoding, self._limits)
         batch, positions, rejections = await self._decode(signal, parsed)

@@ -47,6 +47,8 @@ def test_parallel_bombs(server: harness.Server) -> None:
 
     assert set(statuses) <= {413, 429, 503}
     assert max(peaks) < RSS_BYTES_MAX
+    counted = {k: v for k, v in server.metrics().items() if k.startswith("otel_ingest_requests_total{")}
+    assert sum(v for k, v in counted.items() if 'outcome="refused"' in k or 'outcome="failed"' in k) == 16
     assert server.post("/v1/logs", logs_request([log_record()]).SerializeToString(), PB)[0] == 200
 
 
