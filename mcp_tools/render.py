@@ -29,7 +29,7 @@ def clean(text: str, limit: int = FIELD_CHARS_MAX) -> str:
 def _visible(character: str) -> str:
     if character == "\n":
         return "\\n"
-    if character == "\t":
+    if unicodedata.category(character) == "Zs" or character == "\t":
         return " "
     if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
         return f"\\u{ord(character):04x}"

@@ -28,7 +28,8 @@ scalars = st.one_of(
     st.text(max_size=20).map(lambda v: AnyValue(string_value=v)),
     st.booleans().map(lambda v: AnyValue(bool_value=v)),
     st.integers(-(2**63), 2**63 - 1).map(lambda v: AnyValue(int_value=v)),
-    st.floats().map(lambda v: AnyValue(double_value=v)),
+    # One NaN: JSON has no way to write the bits of another.
+    st.one_of(st.floats(allow_nan=False), st.just(math.nan)).map(lambda v: AnyValue(double_value=v)),
     st.binary(max_size=20).map(lambda v: AnyValue(bytes_value=v)),
 )
 keys = st.text(max_size=8)
