@@ -161,6 +161,8 @@ def running(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Ser
     server = start(data_dir, *arguments, **environment)
     try:
         yield server
+        if server.process.poll() is None:
+            server.assert_balanced()
     finally:
         server.stop()
         if server.process.stdout is not None:
