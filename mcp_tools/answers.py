@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from mcp_tools import arguments as read
 from mcp_tools import render
@@ -16,7 +16,7 @@ HOUR_NS = 3_600 * read.NS
 DAY_NS = 24 * HOUR_NS
 
 
-Attributes = dict[str, str | int | float | bool]
+Attributes = dict[str, str | int | FiniteFloat | bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,16 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_tokens: int = Field(4000, ge=256, le=20_000, description="Size of the answer, about 4 characters a token")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_nul(cls, given: Any) -> Any:
+        """Refuse U+0000, which PostgreSQL's text cannot hold: asked there it would look like a fault of the store."""
+        for name, value in given.items() if isinstance(given, dict) else ():
+            words = [*value, *value.values()] if isinstance(value, dict) else [value]
+            if any(isinstance(word, str) and "\x00" in word for word in words):
+                raise ValueError(f"{name} contains the character U+0000; leave it out")
+        return given
 
 
 class Window(Arguments):

@@ -1,11 +1,12 @@
 """PURE: what people and agents write -> what the store is asked. Raises UserInputError with a corrected example."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from mcp_tools.errors import UserInputError
 
 NS = 1_000_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS_NS = {
     "ns": 1,
     "us": 1_000,
@@ -16,8 +17,10 @@ _UNITS_NS = {
     "d": 86_400 * NS,
     "w": 604_800 * NS,
 }
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|ms|s|m|h|d|w)\Z")
-_RELATIVE = re.compile(r"(?:now)?\s*-?\s*(\d+(?:\.\d+)?\s*(?:ns|us|ms|s|m|h|d|w))(?:\s+ago)?\Z")
+# Digits are ASCII and few: no number here gets near what float, int64 or PostgreSQL cannot hold.
+_NUMBER = r"[0-9]{1,19}(?:\.[0-9]{1,9})?"
+_DURATION = re.compile(rf"({_NUMBER})\s*(ns|us|ms|s|m|h|d|w)\Z")
+_RELATIVE = re.compile(rf"(?:now)?\s*-?\s*({_NUMBER}\s*(?:ns|us|ms|s|m|h|d|w))(?:\s+ago)?\Z")
 _HEX = re.compile(r"[0-9a-fA-F]+\Z")
 # The first number of each range of the log data model.
 SEVERITIES = {"trace": 1, "debug": 5, "info": 9, "warn": 13, "error": 17, "fatal": 21}
@@ -29,6 +32,7 @@ _ALIASES = {
     "verbose": "trace",
 }
 _SEVERITY_MAX = 24
+_DURATION_NS_MAX = 200 * 366 * 86_400 * NS
 _TIME_EXAMPLE = 'for example "15m", "2026-11-24T10:00:00Z" or seconds since 1970'
 # Epoch numbers by size: seconds to the year 5138, then milliseconds, microseconds, nanoseconds.
 _EPOCH_SCALES = ((1e11, NS), (1e14, 1_000_000), (1e17, 1_000), (float("inf"), 1))
@@ -41,7 +45,7 @@ def time_ns(value: str, name: str, now_ns: int) -> int:
         return now_ns
     if match := _RELATIVE.match(text.lower()):
         return now_ns - duration_ns(match[1], name)
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(_NUMBER, text):
         number = float(text)
         scale = next(scale for bound, scale in _EPOCH_SCALES if number < bound)
         return int(text) * scale if text.isdigit() else int(number * scale)
@@ -50,7 +54,7 @@ def time_ns(value: str, name: str, now_ns: int) -> int:
     except ValueError:
         raise UserInputError("INVALID_TIME", f"{name}={value[:60]!r} is no time; {_TIME_EXAMPLE}") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(moment.timestamp()) * NS + moment.microsecond * 1_000
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1_000
 
 
 def duration_ns(value: str, name: str) -> int:
@@ -58,7 +62,12 @@ def duration_ns(value: str, name: str) -> int:
     match = _DURATION.match(value.strip().lower())
     if match is None:
         raise UserInputError("INVALID_DURATION", f'{name}={value[:60]!r} is no duration; for example "250ms" or "2h"')
-    return int(float(match[1]) * _UNITS_NS[match[2]])
+    duration = int(float(match[1]) * _UNITS_NS[match[2]])
+    if duration > _DURATION_NS_MAX:
+        raise UserInputError(
+            "INVALID_DURATION", f'{name}={value[:60]!r} is over 200 years; for example "250ms" or "2h"'
+        )
+    return duration
 
 
 def severity(value: str) -> int:
@@ -67,7 +76,7 @@ def severity(value: str) -> int:
     text = _ALIASES.get(text, text)
     if text in SEVERITIES:
         return SEVERITIES[text]
-    if text.isdigit() and 1 <= int(text) <= _SEVERITY_MAX:
+    if re.fullmatch(r"[0-9]{1,2}", text) and 1 <= int(text) <= _SEVERITY_MAX:
         return int(text)
     names = ", ".join(SEVERITIES)
     raise UserInputError("INVALID_SEVERITY", f"severity_min={value[:60]!r}; one of {names}, or a number 1 to 24")

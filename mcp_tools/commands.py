@@ -4,8 +4,9 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from mcp_tools.errors import UserInputError
 from storage.errors import StoreError
 from storage.filters import LogQuery
 from storage.reader import Reader
+from storage.views import LogEntry
 
 OpenReader = Callable[[], AbstractAsyncContextManager[Reader]]
 Ask = Callable[..., None]
@@ -33,6 +35,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
 _TOKENS = 20_000
 _TAIL_OVERLAP_IDS = 2_000
 _TAIL_POLL_S = 0.5
+_TAIL_PAGE = 1_000
+_TAIL_WINDOW_NS = 3_600_000_000_000
 
 
 def register(app: typer.Typer, open_reader: OpenReader) -> None:
@@ -162,23 +166,35 @@ async def _tail(open_reader: OpenReader, query: LogQuery, *, follow: bool, as_js
     """
     async with open_reader() as reader:
         page = await reader.find_logs(query)
-        printed = {entry.id for entry in page.items}
         for entry in reversed(page.items):
             _emit(entry, as_json=as_json)
-        started_ns = time.time_ns()
-        last = max(printed, default=0)
-        while follow:
+        if not follow:
+            return
+        fresh = replace(query, limit=_TAIL_PAGE, since_ns=time.time_ns() - _TAIL_WINDOW_NS)
+        known = {entry.id for entry in page.items}
+        last = max(known, default=0)
+        async for entry in _stored_after(reader, fresh, last - _TAIL_OVERLAP_IDS):
+            known.add(entry.id)  # there before the following began, and not among the latest
+            last = max(last, entry.id)
+        while True:
             await asyncio.sleep(_TAIL_POLL_S)
-            fresh = LogQuery(
-                component=query.component, severity_min=query.severity_min, text=query.text, limit=1000,
-                since_ns=started_ns - 3_600_000_000_000,
-            )  # fmt: skip
-            for entry in await reader.tail_logs(fresh, max(0, last - _TAIL_OVERLAP_IDS)):
-                if entry.id not in printed and entry.id > min(printed, default=0):
+            async for entry in _stored_after(reader, fresh, last - _TAIL_OVERLAP_IDS):
+                if entry.id not in known:
                     _emit(entry, as_json=as_json)
-                    printed.add(entry.id)
-                    last = max(last, entry.id)
-            printed = {i for i in printed if i > last - 2 * _TAIL_OVERLAP_IDS}
+                    known.add(entry.id)
+            last = max(known, default=0)
+            known = {i for i in known if i > last - 2 * _TAIL_OVERLAP_IDS}
+
+
+async def _stored_after(reader: Reader, query: LogQuery, after_id: int) -> AsyncIterator[LogEntry]:
+    """Yield all matching records stored after the id, page by page: one page may hold only what is known already."""
+    while True:
+        page = await reader.tail_logs(query, max(0, after_id))
+        for entry in page:
+            yield entry
+        if len(page) < query.limit:
+            return
+        after_id = page[-1].id
 
 
 def _emit(entry: Any, *, as_json: bool) -> None:

@@ -11,10 +11,14 @@ from mcp_tools.answers import HOUR_NS, Answer, Attributes, Bounds, Window, bound
 from mcp_tools.errors import UserInputError
 from storage import cursor as cursors
 from storage.cursor import InvalidCursor
+from storage.errors import QueryTimeout
 from storage.filters import LogQuery
 from storage.mapping import severity_name
 from storage.reader import Reader
 from storage.views import LogEntry
+
+# What stands around the rows: two copies of the cursor, the window, the hints.
+_ENVELOPE_TOKENS = 220
 
 
 class QueryArguments(Window):
@@ -28,7 +32,7 @@ class QueryArguments(Window):
     order: Literal["newest", "oldest"] = "newest"
     limit: int = Field(50, ge=1, le=1000)
     cursor: str | None = Field(None, description="next_cursor of the former page, same filters")
-    id: int | None = Field(None, description="One record in full; no other filter counts")
+    id: int | None = Field(None, ge=1, le=2**63 - 1, description="One record in full; no other filter counts")
 
 
 async def logger_query(reader: Reader, args: QueryArguments, now_ns: int) -> Answer:
@@ -61,7 +65,10 @@ async def _page_of_logs(reader: Reader, query: LogQuery, args: QueryArguments, b
         page = await reader.find_logs(query)
     except InvalidCursor as error:
         raise UserInputError("INVALID_CURSOR", str(error)) from error
-    lines = render.fit((render.log_line(entry) for entry in page.items), args.max_tokens)
+    rows = [_log_row(entry) for entry in page.items]
+    lines = render.fit(
+        [render.log_line(entry) for entry in page.items], args.max_tokens, also=rows, reserve=_ENVELOPE_TOKENS
+    )
     shown = page.items[: len(lines)]
     cut = len(shown) < len(page.items)
     truncated = cut or page.next_cursor is not None
@@ -82,7 +89,7 @@ async def _page_of_logs(reader: Reader, query: LogQuery, args: QueryArguments, b
         {
             "summary": summary,
             "columns": ["id", "time", "severity", "component", "body", "trace_id", "span_id"],
-            "rows": [_log_row(entry) for entry in shown],
+            "rows": rows[: len(shown)],
             "returned": len(shown),
             "matched": page.matched if not page.matched_is_lower_bound else matched,
             "truncated": truncated,
@@ -132,7 +139,10 @@ def _log_row(entry: LogEntry) -> list[Any]:
 
 
 async def _where_else(reader: Reader, query: LogQuery) -> list[str]:
-    before, after = await reader.nearest_data(query)
+    try:
+        before, after = await reader.nearest_data(query)
+    except QueryTimeout:  # a courtesy; the empty answer itself stands
+        return []
     if before is None and after is None:
         return ["nothing matches outside of this window either"] if query.since_ns is not None else []
     near = [f"last before it at {render.time_of(before)}"] if before else []

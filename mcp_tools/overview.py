@@ -12,6 +12,7 @@ from mcp_tools.errors import UserInputError
 from storage.filters import LogQuery
 from storage.reader import Reader
 
+_INTERVAL_S_MAX = 366 * 86_400
 Group = Literal["component", "severity", "event_name"]
 
 
@@ -72,10 +73,10 @@ async def logger_stats(reader: Reader, args: StatsArguments, now_ns: int) -> Ans
     interval_s = None
     if args.interval:
         interval_s = read.duration_ns(args.interval, "interval") // read.NS
-        if interval_s < 1:
+        if not 1 <= interval_s <= _INTERVAL_S_MAX:
             raise UserInputError(
                 "INVALID_DURATION",
-                f'interval={args.interval!r} must be 1s or more, for example "1m"',
+                f'interval={args.interval!r} must be 1s to 366d, for example "1m"',
             )
     query = LogQuery(
         component=args.component,
@@ -85,7 +86,7 @@ async def logger_stats(reader: Reader, args: StatsArguments, now_ns: int) -> Ans
         since_ns=bounds.since_ns,
         until_ns=bounds.until_ns,
     )
-    counts = await reader.log_counts(query, args.group_by, interval_s, args.top + 1)
+    counts = await reader.log_counts(query, list(dict.fromkeys(args.group_by)), interval_s, args.top + 1)
     cut = len(counts) > args.top
     rows = [
         {"start": render.time_of(c.start_ns) if c.start_ns is not None else None}

@@ -1,6 +1,6 @@
 """logger_trace and logger_search_traces: one whole request, and the way to find it."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -13,6 +13,10 @@ from storage import cursor as cursors
 from storage.cursor import InvalidCursor
 from storage.filters import TraceQuery
 from storage.reader import Reader
+from storage.views import Page, TraceSummary
+
+# What stands around the rows: two copies of the cursor, the window, the hints.
+_ENVELOPE_TOKENS = 250
 
 
 class TraceArguments(Arguments):
@@ -53,19 +57,17 @@ async def logger_trace(reader: Reader, args: TraceArguments, now_ns: int) -> Ans
             "few seconds), or was never sampled. logger_search_traces finds others.",
         )
     header = render.trace_header(trace)
-    spans_out = logs_out = 0
+    spans_out = logs_out = names_out = 0
     if args.view == "summary":
         lines = sorted({f"{render.clean(s.component, 120)} {render.clean(s.name, 200)}" for s in trace.spans})
+        every = len(lines)
         lines = render.fit(lines, args.max_tokens)
+        names_out = every - len(lines)
     elif args.view == "tree":
         lines, spans_out, logs_out = render.trace_tree(trace, args.max_tokens)
     else:
         lines, spans_out, logs_out = _flat_view(trace, args)
-    out = (
-        f"left out: {spans_out} spans, {logs_out} logs (raise max_tokens, or view=errors)"
-        if spans_out or logs_out
-        else "complete"
-    )
+    out = _left_out(args.view, spans_out, logs_out, names_out)
     text = "\n".join([header, out, render.FENCE, *lines, render.FENCE_END])
     data = {
         "summary": header,
@@ -76,10 +78,19 @@ async def logger_trace(reader: Reader, args: TraceArguments, now_ns: int) -> Ans
         "logs": len(trace.logs) + trace.logs_left_out,
         "spans_left_out": spans_out,
         "logs_left_out": logs_out,
-        "truncated": bool(spans_out or logs_out),
+        "names_left_out": names_out,
+        "truncated": bool(spans_out or logs_out or names_out),
         "untrusted_data": True,
     }
     return Answer(text, data)
+
+
+def _left_out(view: str, spans: int, logs: int, names: int) -> str:
+    if names:
+        return f"left out: {names} names (raise max_tokens)"
+    if not spans and not logs:
+        return "complete"
+    return f"left out: {spans} spans, {logs} logs (raise max_tokens{'' if view == 'errors' else ', or view=errors'})"
 
 
 def _flat_view(trace: Any, args: TraceArguments) -> tuple[list[str], int, int]:
@@ -99,7 +110,14 @@ def _flat_view(trace: Any, args: TraceArguments) -> tuple[list[str], int, int]:
     lines += [render.log_line(entry) for entry in logs]
     kept = render.fit(lines, args.max_tokens)
     spans_kept = min(len(kept), len(spans))
-    return kept, len(spans) - spans_kept, len(logs) - (len(kept) - spans_kept)
+    # What the read itself cut was not looked at: it counts as left out of every list it could stand in.
+    spans_unread = trace.spans_left_out if args.view != "logs" else 0
+    logs_unread = trace.logs_left_out if args.view != "spans" else 0
+    return (
+        kept,
+        len(spans) - spans_kept + spans_unread,
+        len(logs) - (len(kept) - spans_kept) + logs_unread,
+    )
 
 
 async def logger_search_traces(reader: Reader, args: SearchTracesArguments, now_ns: int) -> Answer:
@@ -124,10 +142,11 @@ async def logger_search_traces(reader: Reader, args: SearchTracesArguments, now_
     if args.cursor:
         window, _, place = args.cursor.partition("~")
         query = _with_window(query, window, question, place)
-    try:
-        page = await reader.find_traces(query)
-    except InvalidCursor as error:
-        raise UserInputError("INVALID_CURSOR", str(error)) from error
+    page = await _find(reader, query)
+    fitting = len(_fitting(page.items, args.max_tokens))
+    cut = fitting < len(page.items)
+    if cut:  # asked again for as many as fit: only the store knows where the next page begins
+        page = await _find(reader, replace(query, limit=fitting))
     lines = [_trace_line(t) for t in page.items]
     cursor = None
     if page.next_cursor:
@@ -146,6 +165,7 @@ async def logger_search_traces(reader: Reader, args: SearchTracesArguments, now_
             "returned": len(lines),
             "matched": matched,
             "truncated": cursor is not None,
+            "truncated_by": "max_tokens" if cut else "limit" if cursor else None,
             "next_cursor": cursor,
             "window": bounds.data(),
             "hints": hints,
@@ -153,6 +173,19 @@ async def logger_search_traces(reader: Reader, args: SearchTracesArguments, now_
         },
         found=bool(lines),
     )
+
+
+async def _find(reader: Reader, query: TraceQuery) -> Page[TraceSummary]:
+    try:
+        return await reader.find_traces(query)
+    except InvalidCursor as error:
+        raise UserInputError("INVALID_CURSOR", str(error)) from error
+
+
+def _fitting(traces: list[TraceSummary], max_tokens: int) -> list[str]:
+    """Return the lines of the traces that fit, as text and as data."""
+    lines = [_trace_line(t) for t in traces]
+    return render.fit(lines, max_tokens, also=[_trace_data(t) for t in traces], reserve=_ENVELOPE_TOKENS)
 
 
 def _with_window(query: TraceQuery, window: str, question: str, place: str) -> TraceQuery:
