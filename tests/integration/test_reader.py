@@ -158,6 +158,18 @@ async def test_counts_and_overview(engine: AsyncEngine) -> None:
     assert await reader.components() == ["shop"]
 
 
+async def test_a_huge_trace_does_not_hide_the_small_one_beside_it(engine: AsyncEngine) -> None:
+    """A trace of 21,000 spans and one of 1 in one answer: both summed up over all of their spans."""
+    at = now_us()
+    huge = [span_row(time=at + n, span_id=n + 1) for n in range(21_000)]
+    small = span_row(time=at + 30_000, trace_id=b"\x0b" * 16, name="small")
+    await PostgresSink(engine).write([batch_of([*huge, small], SPANS)])
+
+    found = await Reader(engine).find_traces(TraceQuery())
+
+    assert [(t.root_name, t.span_count) for t in found.items] == [("small", 1), ("GET /", 21_000)]
+
+
 async def test_tokens_are_known_by_hash_and_revocable(engine: AsyncEngine) -> None:
     """A made token verifies with its role; a changed, revoked or expired one does not."""
     from datetime import UTC, datetime
