@@ -86,7 +86,8 @@ class Batcher:
         """Take a transaction's worth of the table whose turn it is; tables take turns."""
         name = next(name for name, queue in self._queues.items() if queue)
         queue = self._queues.pop(name)
-        entries, size = [queue.popleft()], 0
+        entries = [queue.popleft()]
+        size = entries[0].batch.size_bytes
         while queue and size + queue[0].batch.size_bytes <= FLUSH_BYTES_MAX:
             entry = queue.popleft()
             size += entry.batch.size_bytes

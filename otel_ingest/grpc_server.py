@@ -22,8 +22,6 @@ from otel_ingest.wire.status import encode_response, encode_status, status_messa
 Authorize = Callable[[str | None], Awaitable[None]]
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-# One gRPC message may hold a body of the limit and its own framing.
-_FRAMING_BYTES = 1024
 _IDLE_MS = 10 * 60 * 1000
 _PING_MS = 60 * 1000
 
@@ -34,7 +32,7 @@ def build_grpc_server(
     """Return a server that is not started yet, and the port it is bound to. Raises OSError when it cannot bind."""
     server = aio.server(
         options=[
-            ("grpc.max_receive_message_length", limits.body_bytes_max + _FRAMING_BYTES),
+            ("grpc.max_receive_message_length", limits.body_bytes_max),
             ("grpc.so_reuseport", 0),
             ("grpc.max_connection_idle_ms", _IDLE_MS),
             ("grpc.keepalive_time_ms", _PING_MS),

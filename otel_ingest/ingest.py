@@ -45,6 +45,13 @@ class Ingest:
 
         Raises MalformedRequest: nothing of it could be read. Raises TransientError: nothing of it was stored.
         """
+        # A task of its own, shielded: what a sender that goes away had sent is committed, and counted as such.
+        work = asyncio.create_task(self._accounted(signal, body, encoding, transport))
+        work.add_done_callback(_retrieve)
+        return await asyncio.shield(work)
+
+    async def _accounted(self, signal: Signal, body: bytes, encoding: Encoding, transport: str) -> ExportResult:
+        """Export, and count the request by its outcome."""
         try:
             result = await self._export(signal, body, encoding, transport)
         except TransientError:
@@ -109,3 +116,9 @@ class Ingest:
                 if position % _RECORDS_A_TURN == 0:
                     await asyncio.sleep(0)
         return batch, positions, rejections
+
+
+def _retrieve(work: asyncio.Task[ExportResult]) -> None:
+    """Take note of the error of a task whose sender may have gone away."""
+    if not work.cancelled():
+        work.exception()

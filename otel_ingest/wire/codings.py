@@ -61,6 +61,10 @@ class Decompressor:
                 raise MalformedRequest(f"the body is not valid {self._coding}: {error}") from error
             chunk = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
             yield from self._counted(piece)
+            # zlib may have taken all input and still hold output that a full piece had no room for.
+            while not chunk and not self._stream.eof and len(piece) >= PIECE_BYTES_MAX:
+                piece = self._stream.decompress(b"", PIECE_BYTES_MAX)
+                yield from self._counted(piece)
 
     def finish(self) -> None:
         """Check that the stream ended where the body did."""
