@@ -1,9 +1,11 @@
 """A real otel-ingest in a process of its own: free ports, own data directory, bounded waits."""
 
+import atexit
 import json
 import os
 import re
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,15 @@ from storage import embedded
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
+
+# As root a cluster lies outside of its data directory, where no temporary directory takes it along.
+_elsewhere: set[Path] = set()
+
+
+@atexit.register
+def _remove_clusters() -> None:
+    for directory in _elsewhere:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
@@ -135,6 +146,8 @@ def start(data_dir: Path, *arguments: str, **environment: str) -> Server:
         )
     line = _ready_line(process, stderr_path)
     ready = json.loads(line)
+    if (data_dir / "postgres").is_symlink():
+        _elsewhere.add((data_dir / "postgres").resolve().parent)
     return Server(process, data_dir, ready["grpc"], ready["http"], ready["query"], stderr_path)
 
 
