@@ -1,12 +1,13 @@
 """PURE: questions, and the SQLAlchemy conditions they mean. Values are always bound, never in the text."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from dataclasses import fields as dataclass_fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, and_, or_
+from sqlalchemy import ColumnElement, Table, and_, case, or_
 
 from storage.models import log_records, resources, spans
 
@@ -16,12 +17,13 @@ LIMIT_MAX = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What timestamptz and datetime both hold.
 _US_MAX = 253_402_300_799_000_000
+_INT64_MAX = (1 << 63) - 1
 STATUS_CODES = {"unset": 0, "ok": 1, "error": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
-    """Which log records: every condition that is set must hold. Times are ns since 1970, kept to the microsecond."""
+    """Which log records: every condition that is set must hold. Times are ns since 1970, [since, until) to the ns."""
 
     component: str | None = None
     trace_id: str | None = None
@@ -62,7 +64,9 @@ class TraceQuery:
 
 
 def _canonical(query: LogQuery | TraceQuery) -> str:
-    return repr(sorted((k, repr(v)) for k, v in asdict(query).items() if k not in {"limit", "cursor"}))
+    fields = {f.name: getattr(query, f.name) for f in dataclass_fields(query) if f.name not in {"limit", "cursor"}}
+    # The same attributes in another order are the same question.
+    return repr(sorted((k, repr(v)) for k, v in (fields | {"attributes": sorted(query.attributes.items())}).items()))
 
 
 def log_conditions(query: LogQuery) -> list[ColumnElement[bool]]:
@@ -90,7 +94,7 @@ def trace_conditions(query: TraceQuery) -> list[ColumnElement[bool]]:
         conditions.append(table.component == query.component)
     if query.name is not None:
         conditions.append(table.name == query.name)
-    status = "error" if query.sort == "errors" else query.status
+    status = query.status or ("error" if query.sort == "errors" else None)
     if status == "unset":
         conditions.append(or_(table.status_code.is_(None), table.status_code == 0))
     elif status is not None:
@@ -113,13 +117,32 @@ def timestamp(time_us: int) -> datetime:
 
 
 def _window(table: Table, since_ns: int | None, until_ns: int | None) -> list[ColumnElement[bool]]:
-    """Return [since, until): since rounded down and until up to whole microseconds, so that nothing is missed."""
-    conditions = []
+    """Return [since, until) by effective time.
+
+    ``time`` holds whole microseconds and prunes partitions; within the microsecond of an edge the nanoseconds decide.
+    """
+    column = table.c.time
+    conditions: list[ColumnElement[bool]] = []
     if since_ns is not None:
-        conditions.append(table.c.time >= timestamp(since_ns // 1000))
+        edge = timestamp(since_ns // 1000)
+        conditions.append(column >= edge)
+        if since_ns % 1000:
+            conditions.append(or_(column > edge, _effective_ns(table, since_ns) >= min(since_ns, _INT64_MAX)))
     if until_ns is not None:
-        conditions.append(table.c.time < timestamp(-(-until_ns // 1000)))
+        edge = timestamp(until_ns // 1000)
+        if until_ns % 1000:
+            conditions.append(column < timestamp(until_ns // 1000 + 1))
+            conditions.append(or_(column < edge, _effective_ns(table, until_ns) < min(until_ns, _INT64_MAX)))
+        else:
+            conditions.append(column < edge)
     return conditions
+
+
+def _effective_ns(table: Table, edge_ns: int) -> ColumnElement[int]:
+    """Return the effective time, ns since 1970, of a row within the microsecond of ``edge_ns``."""
+    names = ("start_time_unix_nano",) if table is spans else ("time_unix_nano", "observed_time_unix_nano")
+    whole = min(edge_ns // 1000 * 1000, _INT64_MAX)
+    return case(*((table.c[name] != 0, table.c[name]) for name in names), else_=whole)
 
 
 def _attributes(table: Table, attributes: Mapping[str, Scalar]) -> list[ColumnElement[bool]]:

@@ -43,7 +43,7 @@ _BYTEWISE = Text(collation="C")
 
 def _telemetry_table(spec: TelemetryTable) -> Table:
     """Return the partitioned table of ``spec``; ``id`` comes from its sequence, in the order of storing."""
-    sequence = Sequence(f"{spec.name}_id_seq", metadata=metadata, data_type=BigInteger, cache=256)
+    sequence = Sequence(f"{spec.name}_id_seq", metadata=metadata, data_type=BigInteger)
     columns = [
         Column(
             c.name,

@@ -8,12 +8,13 @@ from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Select, and_, func, literal, select, text, tuple_
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage import cursor as cursors
 from storage import traces
 from storage.dberrors import translate
+from storage.errors import PermanentStoreError
 from storage.filters import LogQuery, TraceQuery, all_of, log_conditions, timestamp
 from storage.mapping import log_columns, log_entry, ns_of, severity_name, span_columns, span_entry
 from storage.models import TABLES, log_records, resources, scopes, spans
@@ -21,6 +22,7 @@ from storage.views import ComponentStats, LogEntry, Page, Trace, TraceSummary
 
 # Counting goes this far; past it an answer says "at least".
 COUNT_MAX = 10_000
+_UNFIT = "the question holds a value PostgreSQL cannot hold: NUL, half a surrogate pair, NaN, or a number too large"
 _LOGS = log_records.outerjoin(resources, resources.c.id == log_records.c.resource_id).outerjoin(
     scopes, scopes.c.id == log_records.c.scope_id
 )
@@ -66,7 +68,11 @@ class Reader:
         try:
             async with self._engine.connect() as connection:
                 yield connection
+        except UnicodeEncodeError as error:
+            raise PermanentStoreError(_UNFIT) from error
         except (SQLAlchemyError, OSError) as error:
+            if isinstance(error, DataError):
+                raise PermanentStoreError(_UNFIT) from error
             raise translate(error) from error
 
     async def find_logs(self, query: LogQuery) -> Page[LogEntry]:
@@ -92,7 +98,7 @@ class Reader:
     def _after(self, query: LogQuery) -> list[Any]:
         if query.cursor is None:
             return []
-        time_us, identifier = cursors.decode(query.cursor, query.canonical())
+        time_us, identifier = cursors.decode(query.cursor, query.canonical(), (int, int))
         place = tuple_(literal(timestamp(time_us)), literal(identifier))
         key = tuple_(log_records.c.time, log_records.c.id)
         return [key < place if query.order == "newest" else key > place]
@@ -245,20 +251,18 @@ class Reader:
 
     async def nearest_data(self, query: LogQuery) -> tuple[int | None, int | None]:
         """Return the times of the last record before the window and the first one after it that match otherwise."""
-        bare = {"since_ns": None, "until_ns": None, "cursor": None}
-        fields = {name: getattr(query, name) for name in query.__slots__} | bare
-        conditions = log_conditions(LogQuery(**fields))
+        fields = {name: getattr(query, name) for name in query.__slots__} | {"cursor": None}
+        early = LogQuery(**fields | {"since_ns": None, "until_ns": query.since_ns})
+        late = LogQuery(**fields | {"since_ns": query.until_ns, "until_ns": None})
         column = log_records.c.time
         before = after = None
         async with self._connection() as connection:
             if query.since_ns is not None:
-                early = [*conditions, column < timestamp(query.since_ns // 1000)]
-                statement = select(column).select_from(_LOGS).where(all_of(early)).order_by(column.desc()).limit(1)
-                before = (await connection.execute(statement)).scalar_one_or_none()
+                statement = select(column).select_from(_LOGS).where(all_of(log_conditions(early)))
+                before = (await connection.execute(statement.order_by(column.desc()).limit(1))).scalar_one_or_none()
             if query.until_ns is not None:
-                late = [*conditions, column >= timestamp(query.until_ns // 1000)]
-                statement = select(column).select_from(_LOGS).where(all_of(late)).order_by(column).limit(1)
-                after = (await connection.execute(statement)).scalar_one_or_none()
+                statement = select(column).select_from(_LOGS).where(all_of(log_conditions(late)))
+                after = (await connection.execute(statement.order_by(column).limit(1))).scalar_one_or_none()
         return (_us(before) * 1000 if before else None, _us(after) * 1000 if after else None)
 
     async def store_info(self) -> StoreInfo:

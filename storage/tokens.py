@@ -13,6 +13,8 @@ from storage.dberrors import translate
 from storage.models import tokens
 
 ROLES = ("ingest", "read", "control", "admin")
+# A bigint holds any number of 18 digits.
+_ID_DIGITS_MAX = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ async def list_tokens(engine: AsyncEngine) -> list[Token]:
 async def revoke(engine: AsyncEngine, name_or_id: str) -> int:
     """Revoke by name or id; return how many were still valid. Raises StoreError."""
     which = tokens.c.name == name_or_id
-    if name_or_id.isdigit():
+    if name_or_id.isascii() and name_or_id.isdigit() and len(name_or_id) <= _ID_DIGITS_MAX:
         which = or_(which, tokens.c.id == int(name_or_id))
     statement = update(tokens).where(which, tokens.c.revoked_at.is_(None)).values(revoked_at=func.now())
     try:

@@ -14,11 +14,16 @@ from storage.models import spans
 from storage.views import TraceSummary
 
 _ERROR = 2
+_SORTS: dict[str, Any] = {
+    "newest": func.max(spans.c.time),
+    "slowest": func.max(spans.c.duration_ns),
+    "errors": func.count().filter(spans.c.status_code == _ERROR),
+}
 
 
 def matching(source: Any, query: TraceQuery) -> tuple[Select[Any], Select[Any]]:
     """Return the statement of all matching trace ids, and that of one page in order (trace_id, sort)."""
-    sort = func.max(spans.c.duration_ns if query.sort == "slowest" else spans.c.time)
+    sort = _SORTS[query.sort]
     grouped = (
         select(spans.c.trace_id, sort.label("sort"))
         .select_from(source)
@@ -27,8 +32,8 @@ def matching(source: Any, query: TraceQuery) -> tuple[Select[Any], Select[Any]]:
     )
     page = grouped.order_by(sort.desc(), spans.c.trace_id.desc())
     if query.cursor is not None:
-        value, trace_id = cursors.decode(query.cursor, query.canonical())
-        place = literal(value if query.sort == "slowest" else timestamp(value))
+        value, trace_id = cursors.decode(query.cursor, query.canonical(), (int, str))
+        place = literal(timestamp(value) if query.sort == "newest" else value)
         page = page.having(tuple_(sort, spans.c.trace_id) < tuple_(place, literal(UUID(trace_id))))
     return grouped, page
 

@@ -175,7 +175,7 @@ def metric_point_columns() -> list[sa.Column]:
 
 def telemetry_table(name: str, columns: list[sa.Column]) -> None:
     """Make a table partitioned by day on ``time``, with ``id`` from a sequence of its own."""
-    op.execute(sa.schema.CreateSequence(sa.Sequence(f"{name}_id_seq", data_type=sa.BigInteger, cache=256)))
+    op.execute(sa.schema.CreateSequence(sa.Sequence(f"{name}_id_seq", data_type=sa.BigInteger)))
     identifier = sa.Column(
         "id",
         sa.BigInteger,
