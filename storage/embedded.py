@@ -6,6 +6,7 @@ password (SCRAM) that is in a file of mode 0600, and keeps every durability sett
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -36,6 +37,8 @@ password_encryption = 'scram-sha-256'
 timezone = 'UTC'
 log_timezone = 'UTC'
 max_connections = 50
+# A read without bounds in time locks every partition and its indexes: PARTITIONS_MAX times four, for each reader.
+max_locks_per_transaction = 2048
 shared_buffers = '128MB'
 max_wal_size = '2GB'
 wal_compression = on
@@ -47,15 +50,27 @@ log_min_messages = warning
 
 @dataclass(slots=True)
 class EmbeddedPostgres:
-    """A running cluster; ``url`` is for SQLAlchemy. Only what was started here is stopped here."""
+    """A running cluster and the right to stop it; ``url`` is for SQLAlchemy."""
 
     url: str
     cluster: account.Cluster
     _process: subprocess.Popen[bytes] | None
+    _lock: int
+    """Descriptor of the data directory's lock; the kernel gives it back when this process ends, however it ends."""
 
     async def stop(self) -> None:
         """Shut PostgreSQL down (fast: transactions in progress are rolled back). Bounded; then immediate."""
-        pid = _running_pid(self.cluster)
+        try:
+            await self._shut_down()
+        finally:
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
+
+    async def _shut_down(self) -> None:
+        # Our own child may not have written its pid file yet, or be gone already; asking also reaps it.
+        own = self._process is not None and self._process.poll() is None
+        pid = self._process.pid if self._process is not None and own else _running_pid(self.cluster)
         if pid is None:
             return
         for number, timeout_s in ((signal.SIGINT, _STOP_TIMEOUT_S), (signal.SIGQUIT, 5.0)):
@@ -67,22 +82,44 @@ class EmbeddedPostgres:
 
 
 async def start(data_dir: Path) -> EmbeddedPostgres:
-    """Start the cluster below ``data_dir``, making it on the first time; takes over one that an earlier server left.
+    """Start the cluster below ``data_dir``, making it on the first time; takes over one that a killed server left.
 
-    Raises PermanentStoreError: made by another major version of PostgreSQL, or no binaries for this platform.
+    Raises PermanentStoreError: another server owns it, it was made by another major version of PostgreSQL, or there
+    are no binaries for this platform.
     Raises RetryableStoreError: it did not start in time; the text quotes its log.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything is served
-    cluster = account.locate(data_dir)
-    if not (cluster.pgdata / "PG_VERSION").exists():
-        await asyncio.to_thread(_initdb, cluster)
-    _check_version(cluster)
-    process = None
-    if _running_pid(cluster) is None:
-        process = _launch(cluster)
-    url = _url(cluster, _DATABASE)
-    await _wait_ready(cluster, process)
-    return EmbeddedPostgres(url, cluster, process)
+    lock = _lock(data_dir)
+    try:
+        cluster = account.locate(data_dir)
+        if not (cluster.pgdata / "PG_VERSION").exists():
+            await asyncio.to_thread(_initdb, cluster)
+        _check_version(cluster)
+        process = _launch(cluster) if _running_pid(cluster) is None else None
+    except BaseException:
+        os.close(lock)
+        raise
+    server = EmbeddedPostgres(_url(cluster, _DATABASE), cluster, process, lock)
+    try:
+        await _wait_ready(cluster, process)
+    except BaseException:
+        # A start that failed or was interrupted leaves nothing running behind.
+        await asyncio.shield(server.stop())
+        raise
+    return server
+
+
+def _lock(data_dir: Path) -> int:
+    """Take the lock of ``data_dir``: who has it may start and stop its PostgreSQL. Raises PermanentStoreError."""
+    descriptor = os.open(data_dir / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise PermanentStoreError(
+            f"another server uses {data_dir}; stop it first, or give this one another --data-dir"
+        ) from error
+    return descriptor
 
 
 def connection_url(data_dir: Path) -> str:
