@@ -22,6 +22,9 @@ _EPOCH = date(1970, 1, 1)
 PARTITIONS_MAX = 4_000
 # All receivers of one database take turns at DDL under this lock ("otel-ingest partitions" in 63 bits).
 _LOCK_KEY = 0x6F74_6C70_0001
+# One request may name years of days. All DDL of a transaction keeps its locks, some ten a partition, and PostgreSQL's
+# default has room for 6,400 of all connections together.
+_DAYS_PER_TRANSACTION = 64
 # Bounded: a reader that holds its lock for long must not stop ingestion behind our DDL.
 _LOCK_TIMEOUT = "3s"
 
@@ -32,6 +35,13 @@ FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oi
 JOIN pg_namespace n ON n.oid = p.relnamespace
 WHERE n.nspname = current_schema() AND p.relname = ANY(:tables) AND p.relkind = 'p'
 ORDER BY p.relname, c.relname
+""")
+
+
+_NAMES = text("""
+SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
+JOIN pg_namespace n ON n.oid = p.relnamespace
+WHERE n.nspname = current_schema() AND p.relname = :table AND p.relkind = 'p'
 """)
 
 
@@ -52,7 +62,7 @@ def partition_name(table: str, day: int) -> str:
     return f"{table}_p{_EPOCH + timedelta(days=day):%Y%m%d}"
 
 
-def plan(existing: Iterable[str], table: str, needed: Iterable[int], limit: int = PARTITIONS_MAX) -> list[int]:
+def plan(existing: Iterable[str], table: str, needed: Iterable[int], limit: int) -> list[int]:
     """PURE: return the days to make partitions for, in order; at most as many as the limit leaves room for."""
     present = set(existing)
     missing = sorted(d for d in set(needed) if partition_name(table, d) not in present)
@@ -72,16 +82,23 @@ def _bound(day: int) -> str:
 async def ensure_days(engine: AsyncEngine, table: str, days: Iterable[int]) -> set[int]:
     """Make the partitions of ``days`` that are missing; return the days that have one now.
 
-    A day may be left out when the table has its maximum of partitions. Raises StoreError.
+    A day may be left out when the table has its maximum of partitions. Raises StoreError; some may be made then.
     """
-    wanted = set(days)
+    wanted = sorted(set(days))
+    present: set[int] = set()
+    for start in range(0, len(wanted), _DAYS_PER_TRANSACTION):
+        present |= await _ensure(engine, table, wanted[start : start + _DAYS_PER_TRANSACTION])
+    return present
+
+
+async def _ensure(engine: AsyncEngine, table: str, wanted: list[int]) -> set[int]:
+    """``ensure_days`` in one transaction."""
     try:
         async with engine.begin() as connection:
             await connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-            listing = await connection.execute(_LIST, {"tables": [table]})
-            existing = {row.name for row in listing}
-            made = plan(existing, table, wanted)
+            existing = set((await connection.execute(_NAMES, {"table": table})).scalars())
+            made = plan(existing, table, wanted, PARTITIONS_MAX)
             for day in made:
                 await _create(connection, table, day)
     except DBAPIError as error:
