@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from storage.columns import Column, TelemetryTable
+from storage.columns import TELEMETRY_TABLES, Column, TelemetryTable
 from storage.rows import ResourceRow, Row, ScopeRow
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
@@ -18,8 +18,10 @@ COPY_TRAILER = b"\xff\xff"
 _POSTGRES_EPOCH_US = 946_684_800_000_000
 _US_PER_DAY = 86_400_000_000
 
-# A tuple begins with its number of fields (2 bytes) and the length of the first one (4 bytes).
-_TIME_OFFSET = 6
+# A tuple begins with its number of fields (2 bytes); a length (4 bytes) stands before each field.
+_FIRST_LENGTH_OFFSET, _LENGTH_BYTES = 2, 4
+_TIME_OFFSET = _FIRST_LENGTH_OFFSET + _LENGTH_BYTES
+_UUID_BYTES = 16
 _time_of = struct.Struct("!q").unpack_from
 
 _NULL = b"\xff\xff\xff\xff"
@@ -60,6 +62,26 @@ class Batch:
         """Return the UTC day of the row at ``index``, read back from its bytes (``time`` is the first column)."""
         since_2000_us: int = _time_of(self.rows[index], _TIME_OFFSET)[0]
         return (since_2000_us + _POSTGRES_EPOCH_US) // _US_PER_DAY
+
+    def interned_of_row(self, index: int) -> tuple[bytes, bytes]:
+        """Return the ids of the resource and the scope that the row at ``index`` names, read back from its bytes."""
+        resource, scope = _INTERNED_OFFSETS[self.table.name]
+        row = self.rows[index]
+        return row[resource : resource + _UUID_BYTES], row[scope : scope + _UUID_BYTES]
+
+
+def _offset(table: TelemetryTable, name: str) -> int:
+    """Return where the value of a leading column of fixed width begins in a tuple of ``table``."""
+    offset = _FIRST_LENGTH_OFFSET
+    for column in table.columns:
+        offset += _LENGTH_BYTES
+        if column.name == name:
+            return offset
+        offset += _FIXED_BYTES[column.type]
+    raise KeyError(name)
+
+
+_INTERNED_OFFSETS = {t.name: (_offset(t, "resource_id"), _offset(t, "scope_id")) for t in TELEMETRY_TABLES}
 
 
 def row_encoder(table: TelemetryTable) -> Callable[[Row], bytes]:

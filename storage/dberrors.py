@@ -16,7 +16,9 @@ _PERMANENT_CLASSES = frozenset({"28", "3D", "3F", "42", "0A"})
 def is_data_error(error: BaseException) -> bool:
     """Whether a row itself is at fault, so that the others may be stored without it."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    return isinstance(cause, psycopg.DataError | pg.ProgramLimitExceeded | psycopg.IntegrityError)
+    # Class 54 is a limit that one value ran into: an index entry too long, JSON nested too deep.
+    over_limit = (getattr(cause, "sqlstate", None) or "").startswith("54")
+    return over_limit or isinstance(cause, psycopg.DataError | psycopg.IntegrityError)
 
 
 def translate(error: BaseException) -> StoreError:

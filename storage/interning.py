@@ -1,8 +1,8 @@
 """Resources and scopes: stored once each, in the transaction of the first rows that name them."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.batch import Batch
@@ -20,14 +20,34 @@ ON CONFLICT (id) DO NOTHING
 """)
 
 
-async def insert_missing(connection: AsyncConnection, batches: Sequence[Batch], known: Container[bytes]) -> None:
-    """Insert what is not known to be committed, in the order of ids: two writers then never wait in a circle."""
+def unknown(
+    batches: Sequence[Batch], places: Iterable[tuple[int, int]], known: Container[bytes]
+) -> list[ResourceRow | ScopeRow]:
+    """Return what the rows at ``places`` (batch, index) name and is not known to be committed.
+
+    Resources come first, each kind in the order of ids: two writers then never wait in a circle.
+    """
     resources = {k: v for batch in batches for k, v in batch.resources.items() if k not in known}
     scopes = {k: v for batch in batches for k, v in batch.scopes.items() if k not in known}
-    if resources:
-        await connection.execute(_RESOURCES, [_parameters(resources[k]) for k in sorted(resources)])
-    if scopes:
-        await connection.execute(_SCOPES, [_parameters(scopes[k]) for k in sorted(scopes)])
+    if not (resources or scopes):
+        return []
+    named = {identifier for b, i in places for identifier in batches[b].interned_of_row(i)}
+    return [
+        *(resources[k] for k in sorted(resources.keys() & named)),
+        *(scopes[k] for k in sorted(scopes.keys() & named)),
+    ]
+
+
+async def insert(connection: AsyncConnection, rows: Sequence[ResourceRow | ScopeRow]) -> None:
+    """Insert those that are not there, in the order given."""
+    for statement, some in _by_statement(rows):
+        if some:
+            await connection.execute(statement, some)
+
+
+def _by_statement(rows: Sequence[ResourceRow | ScopeRow]) -> Iterator[tuple[TextClause, list[dict[str, object]]]]:
+    yield _RESOURCES, [_parameters(row) for row in rows if isinstance(row, ResourceRow)]
+    yield _SCOPES, [_parameters(row) for row in rows if isinstance(row, ScopeRow)]
 
 
 def _parameters(row: ResourceRow | ScopeRow) -> dict[str, object]:

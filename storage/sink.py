@@ -13,7 +13,8 @@ from storage import partitions
 from storage.api import RejectedRow
 from storage.batch import COPY_HEADER, COPY_TRAILER, Batch
 from storage.dberrors import is_data_error, translate
-from storage.interning import insert_missing
+from storage.interning import insert, unknown
+from storage.rows import ResourceRow, ScopeRow
 
 # One send to libpq: large enough that its calls cost nothing, small enough to keep the event loop lively.
 _COPY_CHUNK_BYTES = 256 * 1024
@@ -41,14 +42,24 @@ class PostgresSink:
         await self._ensure_partitions(batches)
         places = self._without_partition(batches, places, rejected)
         try:
-            await self._store_with_new_partitions(batches, places)
+            await self._store_or_isolate(batches, places, rejected)
         except (psycopg.Error, SQLAlchemyError, OSError) as error:
-            if not is_data_error(error):
-                raise translate(error) from error
-            for batch, index, reason in await self._isolate(batches, places):
-                rejected[batch].append(RejectedRow(index, reason))
-        self._remember(batches)
+            raise translate(error) from error
         return rejected
+
+    async def _store_or_isolate(
+        self, batches: Sequence[Batch], places: list[Row], rejected: list[list[RejectedRow]]
+    ) -> None:
+        """Store all rows, or all but those that PostgreSQL refuses."""
+        if not places:
+            return
+        try:
+            await self._store_with_new_partitions(batches, places)
+        except (psycopg.Error, DBAPIError) as error:
+            if not is_data_error(error):
+                raise
+            for (batch, index), reason in await self._isolate(batches, places):
+                rejected[batch].append(RejectedRow(index, reason))
 
     async def _ensure_partitions(self, batches: Sequence[Batch]) -> None:
         """Make what is missing for the days of these batches."""
@@ -88,45 +99,99 @@ class PostgresSink:
 
     async def _store(self, batches: Sequence[Batch], places: list[Row]) -> None:
         """One transaction: resources, scopes, rows, COMMIT."""
-        table = batches[0].table
-        columns = ", ".join(column.name for column in table.columns)
-        statement = f"COPY {table.name} ({columns}) FROM STDIN (FORMAT BINARY)"
+        new = unknown(batches, places, self._known)
         async with self._engine.connect() as connection, connection.begin():
-            await insert_missing(connection, batches, self._known)
-            driver = await _driver(connection)
-            async with driver.cursor() as cursor, cursor.copy(statement) as copy:
-                for chunk in _chunks(batches[b].rows[i] for b, i in places):
-                    await copy.write(chunk)
+            await insert(connection, new)
+            await _copy(connection, batches, places)
+        self._remember(batches, new)
 
-    async def _isolate(self, batches: Sequence[Batch], places: list[Row]) -> list[tuple[int, int, str]]:
-        """Store what can be stored by halving; return (batch, index, reason) of each row that cannot.
+    async def _isolate(self, batches: Sequence[Batch], places: list[Row]) -> list[tuple[Row, str]]:
+        """Store what can be stored, in one transaction; return the place and the reason of each row that cannot.
 
-        The halves are transactions of their own, so what is good is committed; costs 2·k·log2(n) COPYs for k bad rows.
+        Every attempt is a savepoint: one that fails costs its own rows only, and what breaks the connection undoes all.
         """
-        refused = []
-        pending = [places]
-        while pending:
-            part = pending.pop()
-            try:
-                await self._store(batches, part)
-            except (psycopg.Error, SQLAlchemyError, OSError) as error:
-                if not is_data_error(error):
-                    raise translate(error) from error
-                if len(part) == 1:
-                    refused.append((*part[0], f"PostgreSQL refused it: {_primary(error)}"))
-                else:
-                    middle = len(part) // 2
-                    pending += [part[:middle], part[middle:]]
+        async with self._engine.connect() as connection, connection.begin():
+            new = unknown(batches, places, self._known)
+            faults = await _insert_one_by_one(connection, new)
+            refused, sound = _split(batches, places, faults)
+            refused += await _copy_by_halving(connection, batches, sound)
+        self._remember(batches, [row for row in new if row.id not in faults])
         return refused
 
-    def _remember(self, batches: Sequence[Batch]) -> None:
-        """Note which resources and scopes are committed; the oldest are forgotten first."""
+    def _remember(self, batches: Sequence[Batch], new: Sequence[ResourceRow | ScopeRow]) -> None:
+        """Note what is committed now, and what was used; what was not used for longest is forgotten first."""
+        self._known.update((row.id, None) for row in new)
         for batch in batches:
             for identifier in (*batch.resources, *batch.scopes):
-                self._known[identifier] = None
-                self._known.move_to_end(identifier)
+                if identifier in self._known:
+                    self._known.move_to_end(identifier)
         while len(self._known) > _KNOWN_IDS_MAX:
             self._known.popitem(last=False)
+
+
+async def _insert_one_by_one(connection: AsyncConnection, rows: Sequence[ResourceRow | ScopeRow]) -> dict[bytes, str]:
+    """Insert what can be inserted; return id -> reason of what PostgreSQL refused."""
+    faults = {}
+    for row in rows:
+        try:
+            async with connection.begin_nested():
+                await insert(connection, [row])
+        except DBAPIError as error:
+            if not is_data_error(error):
+                raise
+            kind = "resource" if isinstance(row, ResourceRow) else "scope"
+            faults[row.id] = f"PostgreSQL refused its {kind}: {_primary(error)}"
+    return faults
+
+
+def _split(
+    batches: Sequence[Batch], places: list[Row], faults: dict[bytes, str]
+) -> tuple[list[tuple[Row, str]], list[Row]]:
+    """Return the rows that name a refused resource or scope, with the reason, and the others."""
+    if not faults:
+        return [], places
+    refused, sound = [], []
+    for place in places:
+        b, i = place
+        reason = next((faults[k] for k in batches[b].interned_of_row(i) if k in faults), None)
+        if reason is None:
+            sound.append(place)
+        else:
+            refused.append((place, reason))
+    return refused, sound
+
+
+async def _copy_by_halving(
+    connection: AsyncConnection, batches: Sequence[Batch], places: list[Row]
+) -> list[tuple[Row, str]]:
+    """Copy what can be copied; return the place and the reason of each row that cannot. 2·k·log2(n) COPYs for k."""
+    refused = []
+    pending = [places] if places else []
+    while pending:
+        part = pending.pop()
+        try:
+            async with connection.begin_nested():
+                await _copy(connection, batches, part)
+        except psycopg.Error as error:
+            if not is_data_error(error):
+                raise
+            if len(part) == 1:
+                refused.append((part[0], f"PostgreSQL refused it: {_primary(error)}"))
+            else:
+                middle = len(part) // 2
+                pending += [part[:middle], part[middle:]]
+    return refused
+
+
+async def _copy(connection: AsyncConnection, batches: Sequence[Batch], places: list[Row]) -> None:
+    """COPY the rows at ``places``; all batches are of one table."""
+    table = batches[0].table
+    columns = ", ".join(column.name for column in table.columns)
+    statement = f"COPY {table.name} ({columns}) FROM STDIN (FORMAT BINARY)"
+    driver = await _driver(connection)
+    async with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        for chunk in _chunks(batches[b].rows[i] for b, i in places):
+            await copy.write(chunk)
 
 
 async def _driver(connection: AsyncConnection) -> PsycopgConnection[tuple[object, ...]]:

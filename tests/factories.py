@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from storage.batch import Batch, row_encoder
 from storage.columns import LOG_RECORDS, TelemetryTable
-from storage.rows import LogRow, ResourceRow, Row, ScopeRow
+from storage.rows import LogRow, MetricPointRow, ResourceRow, Row, ScopeRow, SpanRow
 
 RESOURCE = ResourceRow(b"r" * 16, "shop", b'{"service.name":"shop"}', 0, "", None)
 SCOPE = ScopeRow(b"s" * 16, "tests", "1", b"{}", 0, "", None)
@@ -44,6 +44,65 @@ def log_row(**fields: Any) -> LogRow:
         1,
         "hello",
         None,
+    )
+    return row._replace(**fields)
+
+
+def span_row(**fields: Any) -> SpanRow:
+    """Return a server span of component shop, now, 5 ms."""
+    at = fields.pop("time", now_us())
+    row = SpanRow(
+        time=at,
+        start_time_unix_nano=at * 1000,
+        end_time_unix_nano=at * 1000 + 5_000_000,
+        duration_ns=5_000_000,
+        resource_id=RESOURCE.id,
+        scope_id=SCOPE.id,
+        kind=2,
+        flags=0,
+        dropped_attributes_count=0,
+        dropped_events_count=0,
+        dropped_links_count=0,
+        component="shop",
+        name="GET /",
+        trace_state="",
+        status_message="",
+        attributes=b"{}",
+        trace_id=b"t" * 16,
+        span_id=1,
+        parent_span_id=None,
+        status_code=None,
+        events=None,
+        links=None,
+        exact=None,
+    )
+    return row._replace(**fields)
+
+
+def metric_point_row(**fields: Any) -> MetricPointRow:
+    """Return a gauge point of component shop, now."""
+    at = fields.pop("time", now_us())
+    row = MetricPointRow(
+        time=at,
+        time_unix_nano=at * 1000,
+        start_time_unix_nano=0,
+        resource_id=RESOURCE.id,
+        scope_id=SCOPE.id,
+        type=5,
+        aggregation_temporality=0,
+        flags=0,
+        is_monotonic=False,
+        component="shop",
+        name="queue.length",
+        unit="1",
+        description="",
+        attributes=b"{}",
+        value_int=1,
+        value_double=None,
+        data=None,
+        exemplars=None,
+        metadata=None,
+        exact=None,
     )
     return row._replace(**fields)
 
