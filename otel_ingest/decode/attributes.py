@@ -46,11 +46,8 @@ class Lossy:
             key, value = pair.key, pair.value
             # Most values are text, and text that is not empty is no other kind: asking for the kind costs more.
             item: Any = value.string_value
-            if item:
-                result[key] = item
-                continue
-            kind = value.WhichOneof("value")
-            if kind == "string_value":
+            kind = None if item else value.WhichOneof("value")
+            if item or kind == "string_value":
                 pass
             elif kind == "int_value":
                 item = value.int_value
@@ -60,7 +57,9 @@ class Lossy:
             else:
                 item = self.value(value, kind, depth)
             result[key] = item
-        if len(result) != len(pairs) or ("" in result and any(pair.key_strindex for pair in pairs)):
+            if pair.key_strindex:
+                self.lossy = True
+        if len(result) != len(pairs):
             self.lossy = True
         return result
 

@@ -15,6 +15,9 @@ _INT64_MAX = (1 << 63) - 1
 _INT32_MAX = (1 << 31) - 1
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
 UNKNOWN_COMPONENT = "unknown_service"
+# The component stands in every row and in indexes, where PostgreSQL takes 2,704 bytes at most; UTF-8 takes 4 a
+# character. A longer name is kept whole in the resource's attributes.
+COMPONENT_CHARS_MAX = 512
 
 
 @dataclass(slots=True)
@@ -26,6 +29,7 @@ class Context:
     indexes: list[int] | None
     check_size: bool
     position: int = 0
+    repeated_bytes: int = 0
     earliest_ns: int = field(init=False)
     latest_ns: int = field(init=False)
 
@@ -61,10 +65,23 @@ class Context:
     def bound(self, record: Any) -> None:
         """Raise ValueRejectedError when a record is too large to be one row."""
         if self.check_size and record.ByteSize() > self.limits.record_bytes_max:
-            raise ValueRejectedError(f"the record is larger than {self.limits.record_bytes_max} bytes")
+            raise ValueRejectedError(f"it is larger than {self.limits.record_bytes_max} bytes")
+
+    def repeat(self, size_bytes: int) -> None:
+        """Count bytes that stand once in the request and in every row made from it.
+
+        Raises ValueRejectedError when a small request would fill memory that way.
+        """
+        self.repeated_bytes += size_bytes
+        if self.repeated_bytes > self.limits.body_bytes_max:
+            raise ValueRejectedError(
+                "name, description, unit and metadata of the metrics, once a data point, are over "
+                f"{self.limits.body_bytes_max} bytes"
+            )
 
     def resource(self, resource: Any, schema_url: str, *, is_set: bool) -> ResourceRow:
         """Return the interned resource. Raises ValueRejectedError when it is past a limit."""
+        self.bound(resource)
         lossy = Lossy(self.limits)
         attributes = lossy.attributes_json(resource.attributes)
         lossy.lossy = lossy.lossy or not is_set or bool(resource.entity_refs)
@@ -80,6 +97,7 @@ class Context:
 
     def scope(self, scope: Any, schema_url: str, *, is_set: bool) -> ScopeRow:
         """Return the interned scope. Raises ValueRejectedError when it is past a limit."""
+        self.bound(scope)
         lossy = Lossy(self.limits)
         attributes = lossy.attributes_json(scope.attributes)
         data = scope.SerializeToString(deterministic=True)
@@ -100,7 +118,10 @@ class Context:
 
 
 def component_of(attributes: Any) -> str:
-    """Return service.name, with service.namespace/ before it where set; unknown_service without a name."""
+    """Return service.name, with service.namespace/ before it where set; unknown_service without a name.
+
+    At most COMPONENT_CHARS_MAX characters.
+    """
     name = namespace = ""
     for pair in attributes:
         if pair.key == "service.name":
@@ -108,7 +129,7 @@ def component_of(attributes: Any) -> str:
         elif pair.key == "service.namespace":
             namespace = pair.value.string_value
     name = name or UNKNOWN_COMPONENT
-    return f"{namespace}/{name}" if namespace else name
+    return (f"{namespace}/{name}" if namespace else name)[:COMPONENT_CHARS_MAX]
 
 
 def _content_id(kind: bytes, is_set: bool, data: bytes, schema_url: str) -> bytes:  # noqa: FBT001

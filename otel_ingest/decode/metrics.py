@@ -38,8 +38,10 @@ def _group(group: Any, context: Context) -> Iterator[Item]:  # noqa: C901 - one 
             continue
         yield scope
         for metric in scope_metrics.metrics:
+            head_bytes = _head_bytes(metric)
             for point in _points(metric):
                 try:
+                    context.repeat(head_bytes)
                     row = _row(metric, point, (resource.id, scope.id, resource.component), context)
                 except ValueRejectedError as error:
                     yield context.reject(str(error))
@@ -51,6 +53,12 @@ def _group(group: Any, context: Context) -> Iterator[Item]:  # noqa: C901 - one 
 def _points(metric: Any) -> Any:
     kind = metric.WhichOneof("data")
     return getattr(metric, kind).data_points if kind else ()
+
+
+def _head_bytes(metric: Any) -> int:
+    """Return the size of what every point of a metric repeats."""
+    texts = len(metric.name) + len(metric.unit) + len(metric.description)
+    return texts + sum(int(pair.ByteSize()) for pair in metric.metadata)
 
 
 def _row(metric: Any, point: Any, interned: tuple[bytes, bytes, str], context: Context) -> MetricPointRow:

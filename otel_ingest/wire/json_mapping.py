@@ -5,7 +5,6 @@ only itself; its reason names the JSON path.
 """
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -15,7 +14,7 @@ from otel_ingest.limits import Limits, Rejection
 from otel_ingest.signals import METRICS, Signal
 from otel_ingest.wire import Parsed
 from otel_ingest.wire.json_salvage import prune
-from otel_ingest.wire.json_values import JsonValueError, converter
+from otel_ingest.wire.json_values import Convert, JsonValueError, converter
 
 # (list of groups, list of scopes, list of records) by signal, as JSON names.
 _LEVELS = {
@@ -30,6 +29,8 @@ _POINT_HOLDERS = {
     "exponentialHistogram": "exponential_histogram",
     "summary": "summary",
 }
+# What a message's constructor raises for values out of range and text that is not Unicode, beside our own.
+_UNFIT = (ValueError, TypeError, OverflowError)
 
 
 def parse(signal: Signal, body: bytes, limits: Limits) -> Parsed:
@@ -82,7 +83,9 @@ class _Reader:
         self._scope = converter(scopes.message_type, depth, without=records.name)
         self._record = converter(records.message_type, depth)
         self._metric = converter(records.message_type, depth, without=tuple(_POINT_HOLDERS.values()))
-        self._record_type = records.message_type._concrete_class  # noqa: SLF001 - how protobuf names it
+        self._group_type = groups.message_type._concrete_class  # noqa: SLF001 - how protobuf names it
+        self._scope_type = scopes.message_type._concrete_class  # noqa: SLF001
+        self._record_type = records.message_type._concrete_class  # noqa: SLF001
         self._descriptor: Any = records.message_type
 
     def request(self, document: dict[str, Any]) -> Parsed:
@@ -90,15 +93,15 @@ class _Reader:
         groups = []
         for i, group in enumerate(_list(document, group_key, "")):
             path = f"{group_key}[{i}]"
-            kwargs = self._envelope(self._group, group, path)
+            kwargs = self._envelope(self._group, self._group_type, group, path)
             scopes = []
             for j, scope in enumerate(_list(group, scope_key, path)):
                 scope_path = f"{path}.{scope_key}[{j}]"
-                scope_kwargs = self._envelope(self._scope, scope, scope_path)
+                scope_kwargs = self._envelope(self._scope, self._scope_type, scope, scope_path)
                 records = _list(scope, record_key, scope_path)
                 spoiled = kwargs if isinstance(kwargs, JsonValueError) else scope_kwargs
                 if isinstance(spoiled, JsonValueError):
-                    self._reject(sum(map(self._count, records)), str(spoiled))
+                    self._reject(sum(map(self._count, records)), spoiled.what)
                     continue
                 scopes.append(scope_kwargs | {self._fields[2]: self._records(records, f"{scope_path}.{record_key}")})
             if not isinstance(kwargs, JsonValueError):
@@ -106,14 +109,16 @@ class _Reader:
         message = self._signal.request_type(**{self._fields[0]: groups})
         return Parsed(message, self._rejections, self._indexes if self._rejections else None)
 
-    def _envelope(self, convert: Callable[..., dict[str, Any]], value: Any, path: str) -> Any:
+    def _envelope(self, convert: Convert, message_type: Any, value: Any, path: str) -> Any:
         """Return the keyword arguments of a resource or scope group, or the error that spoils its records."""
         if not isinstance(value, dict):
             raise MalformedRequest(f"{path} is a JSON {_kind(value)}, expected an object")
         try:
-            return convert(value, path, 0)
-        except JsonValueError as error:
-            return error
+            kwargs = convert(value, 0)
+            message_type(**kwargs)
+        except _UNFIT as error:
+            return JsonValueError(_reason(error, path))
+        return kwargs
 
     def _records(self, records: list[Any], path: str) -> list[Any]:
         if self._signal is METRICS:
@@ -121,8 +126,8 @@ class _Reader:
         kept = []
         for k, record in enumerate(records):
             try:
-                kept.append(self._record_type(**self._record(record, f"{path}[{k}]", 0)))
-            except (JsonValueError, ValueError, TypeError) as error:
+                kept.append(self._record_type(**self._record(record, 0)))
+            except _UNFIT as error:
                 self._reject(1, _reason(error, f"{path}[{k}]"))
             else:
                 self._accept(1)
@@ -131,9 +136,12 @@ class _Reader:
     def _one_metric(self, metric: Any, path: str) -> Any | None:
         """Convert a metric; where that fails, its data points one by one."""
         count = self._count(metric)
+        if isinstance(metric, dict) and sum(metric.get(key) is not None for key in _POINT_HOLDERS) > 1:
+            self._reject(max(count, 1), f"{path} has more than one kind of data points")
+            return None
         try:
-            message = self._record_type(**self._record(metric, path, 0))
-        except (JsonValueError, ValueError, TypeError) as error:
+            message = self._record_type(**self._record(metric, 0))
+        except _UNFIT as error:
             if count < 2 or not isinstance(metric, dict):  # noqa: PLR2004
                 self._reject(max(count, 1), _reason(error, path))
                 return None
@@ -141,8 +149,8 @@ class _Reader:
             self._accept(count)
             return message
         try:
-            message = self._record_type(**self._metric(metric, path, 0))
-        except (JsonValueError, ValueError, TypeError) as error:
+            message = self._record_type(**self._metric(metric, 0))
+        except _UNFIT as error:
             self._reject(count, _reason(error, path))
             return None
         for key, name in _POINT_HOLDERS.items():
@@ -155,13 +163,17 @@ class _Reader:
         point_descriptor = descriptor.fields_by_name["data_points"].message_type
         convert = converter(point_descriptor, self._limits.value_depth_max)
         target = getattr(message, name)
-        target.MergeFrom(
-            type(target)(**converter(descriptor, self._limits.value_depth_max, without="data_points")(holder, path, 0))
-        )
-        for k, point in enumerate(_list(holder, "dataPoints", path)):
+        points = _list(holder, "dataPoints", path)
+        own = converter(descriptor, self._limits.value_depth_max, without="data_points")
+        try:
+            target.MergeFrom(type(target)(**own(holder, 0)))
+        except _UNFIT as error:
+            self._reject(len(points), _reason(error, path))
+            return
+        for k, point in enumerate(points):
             try:
-                target.data_points.add(**convert(point, f"{path}.dataPoints[{k}]", 0))
-            except (JsonValueError, ValueError, TypeError) as error:
+                target.data_points.append(point_descriptor._concrete_class(**convert(point, 0)))  # noqa: SLF001
+            except _UNFIT as error:
                 self._reject(1, _reason(error, f"{path}.dataPoints[{k}]"))
             else:
                 self._accept(1)
@@ -202,7 +214,7 @@ def _kind(value: Any) -> str:
 
 def _reason(error: Exception, path: str) -> str:
     if isinstance(error, JsonValueError):
-        return str(error)
+        return error.under(path)
     if isinstance(error, UnicodeError):
         return f"{path} holds text that is not valid Unicode (a lone surrogate, or invalid UTF-8)"
     return f"{path}: {error}"

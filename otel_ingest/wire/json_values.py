@@ -9,12 +9,13 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-Convert = Callable[[Any, str, int], Any]
-"""(value, JSON path, depth of AnyValue) -> keyword argument."""
+Convert = Callable[[Any, int], Any]
+"""(value, depth of AnyValue) -> keyword argument. Raises JsonValueError."""
 
 _HEX_IDS = frozenset({"trace_id", "span_id", "parent_span_id"})
-_INTEGER = re.compile(r"-?\d{1,20}\Z")
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\Z")
+_PATH_CHARS_MAX = 200
+_INTEGER = re.compile(r"-?[0-9]{1,20}\Z")
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\Z")
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _INTEGERS = frozenset(
     {
@@ -33,7 +34,24 @@ _INTEGERS = frozenset(
 
 
 class JsonValueError(ValueError):
-    """A value of the wrong type or form; the text names its JSON path and what would be right."""
+    """A value of the wrong type or form; ``what`` says what would be right.
+
+    The JSON path is gathered while the error goes up (``at``), so that a right value costs nothing.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.path = ""
+
+    def at(self, step: str) -> None:
+        """Put one step before the path: ``.key`` or ``[index]``."""
+        self.path = step + self.path
+
+    def under(self, path: str) -> str:
+        """Return the whole sentence; ``path`` is where the conversion began."""
+        full = path + self.path
+        return f"{full if len(full) <= _PATH_CHARS_MAX else full[:_PATH_CHARS_MAX] + '…'} {self.what}"
 
 
 @cache
@@ -46,20 +64,24 @@ def converter(descriptor: Descriptor, depth_max: int, without: str | tuple[str, 
     table: dict[str, tuple[str, Convert]] = {}
     is_value = descriptor.full_name.endswith(".AnyValue")
 
-    def convert(value: Any, path: str, depth: int) -> dict[str, Any]:
+    def convert(value: Any, depth: int) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise JsonValueError(f"{path} must be an object")
+            raise JsonValueError("must be an object")
         if is_value:
             depth += 1
             if depth > depth_max:
-                raise JsonValueError(f"{path[:200]}… nests deeper than {depth_max} values")
+                raise JsonValueError(f"nests deeper than {depth_max} values")
         result = {}
         for key, item in value.items():
             entry = table.get(key)
             if entry is not None and item is not None:
-                result[entry[0]] = entry[1](item, f"{path}.{key}", depth)
+                try:
+                    result[entry[0]] = entry[1](item, depth)
+                except JsonValueError as error:
+                    error.at(f".{key}")
+                    raise
         if is_value and len(result) > 1:
-            raise JsonValueError(f"{path} has more than one kind of value: {', '.join(value)}")
+            raise JsonValueError(f"has more than one kind of value: {', '.join(result)}")
         return result
 
     # Filled after it is made: AnyValue holds itself.
@@ -89,10 +111,17 @@ def _field(field: FieldDescriptor, depth_max: int) -> Convert:
     if not field.is_repeated:
         return one
 
-    def convert(value: Any, path: str, depth: int) -> list[Any]:
+    def convert(value: Any, depth: int) -> list[Any]:
         if not isinstance(value, list):
-            raise JsonValueError(f"{path} must be an array")
-        return [one(item, f"{path}[{i}]", depth) for i, item in enumerate(value)]
+            raise JsonValueError("must be an array")
+        result: list[Any] = []
+        try:
+            for item in value:
+                result.append(one(item, depth))  # noqa: PERF401 - the length says which item was wrong
+        except JsonValueError as error:
+            error.at(f"[{len(result)}]")
+            raise
+        return result
 
     return convert
 
@@ -113,66 +142,74 @@ def _single(field: FieldDescriptor, depth_max: int) -> Convert:
 
 def _later(descriptor: Any, depth_max: int) -> Convert:
     """Return a converter that is looked up when first used: the type may be compiling right now."""
+    found: list[Convert] = []
 
-    def convert(value: Any, path: str, depth: int) -> Any:
-        return converter(descriptor, depth_max)(value, path, depth)
+    def convert(value: Any, depth: int) -> Any:
+        if not found:
+            found.append(converter(descriptor, depth_max))
+        return found[0](value, depth)
 
     return convert
 
 
-def _string(value: Any, path: str, _: int) -> str:
+def _string(value: Any, _: int) -> str:
     if not isinstance(value, str):
-        raise JsonValueError(f"{path} must be a string")
+        raise JsonValueError("must be a string")
     return value
 
 
-def _boolean(value: Any, path: str, _: int) -> bool:
+def _boolean(value: Any, _: int) -> bool:
     if not isinstance(value, bool):
-        raise JsonValueError(f"{path} must be true or false")
+        raise JsonValueError("must be true or false")
     return value
 
 
-def _enum(value: Any, path: str, _: int) -> int:
+def _enum(value: Any, _: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise JsonValueError(f"{path} must be the number of an enum value; names are not allowed in OTLP/JSON")
+        raise JsonValueError("must be the number of an enum value; names are not allowed in OTLP/JSON")
     return value
 
 
-def _integer(value: Any, path: str, _: int) -> int:
+def _integer(value: Any, _: int) -> int:
     if type(value) is int:
         return value
     if isinstance(value, str) and _INTEGER.match(value):
         return int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    raise JsonValueError(f"{path} must be an integer, as a decimal string or a number")
+    raise JsonValueError("must be an integer, as a decimal string or a number")
 
 
-def _double(value: Any, path: str, _: int) -> float:
-    if type(value) in {int, float}:
-        return float(value)
+def _double(value: Any, _: int) -> float:
+    if type(value) is float:
+        return value
+    if type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            raise JsonValueError("is too large for a double") from None
     if isinstance(value, str):
         if value in _SPECIAL:
             return _SPECIAL[value]
         if _NUMBER.match(value):
             return float(value)
-    raise JsonValueError(f'{path} must be a number, or "NaN", "Infinity", "-Infinity"')
+    raise JsonValueError('must be a number, or "NaN", "Infinity", "-Infinity"')
 
 
-def _hex_id(value: Any, path: str, _: int) -> bytes:
+def _hex_id(value: Any, _: int) -> bytes:
     if isinstance(value, str):
         try:
             return binascii.unhexlify(value)
         except ValueError:
             pass
-    raise JsonValueError(f"{path} must be a string of hexadecimal digits, two a byte")
+    raise JsonValueError("must be a string of hexadecimal digits, two a byte")
 
 
-def _bytes(value: Any, path: str, _: int) -> bytes:
+def _bytes(value: Any, _: int) -> bytes:
     if isinstance(value, str):
         text = value.rstrip("=").replace("-", "+").replace("_", "/")
         try:
             return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         except ValueError:
             pass
-    raise JsonValueError(f"{path} must be base64")
+    raise JsonValueError("must be base64")

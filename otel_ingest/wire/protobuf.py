@@ -81,14 +81,15 @@ class _Envelope:
     """A message of resource or scope: everything but its children as bytes, and where the children are."""
 
     own: bytes
-    children: list[tuple[int, int]]
+    children: list[tuple[int, int, int]]
 
 
-def _open(data: bytes, base: int) -> _Envelope:
+def _open(data: bytes, base: int, inner: frozenset[int] = frozenset({_CHILDREN})) -> _Envelope:
+    """Take a message apart; ``inner`` are the field numbers of its children. Raises MalformedRequest."""
     own, children, start = [], [], 0
     for number, kind, at, end in fields(data, base):
-        if number == _CHILDREN and kind == _LENGTH:
-            children.append((at, end))
+        if number in inner and kind == _LENGTH:
+            children.append((number, at, end))
         else:
             own.append(data[start:end])
         start = end
@@ -126,7 +127,7 @@ class _Salvage:
             group or self._resource_type(),
             self._resource_type.DESCRIPTOR.fields_by_number[_CHILDREN].name,
         )
-        for at, end in envelope.children:
+        for _, at, end in envelope.children:
             scope = self._scope(data[at:end], base + at, spoiled=group is None)
             if scope is not None:
                 scopes.append(scope)
@@ -141,11 +142,11 @@ class _Salvage:
         scope = None if spoiled else self._parse(self._scope_type, envelope.own)
         if scope is None:
             which = "resource" if spoiled else "scope"
-            count = sum(self._count(data[at:end]) for at, end in envelope.children)
+            count = sum(self._count(data[at:end]) for _, at, end in envelope.children)
             self._reject(count, f"its {which} cannot be parsed (invalid UTF-8, or nested too deeply)")
             return None
         records = getattr(scope, self._scope_type.DESCRIPTOR.fields_by_number[_CHILDREN].name)
-        for at, end in envelope.children:
+        for _, at, end in envelope.children:
             record = self._metric(data[at:end], base + at) if self._signal is METRICS else self._record(data[at:end])
             if record is not None:
                 records.append(record)
@@ -166,48 +167,48 @@ class _Salvage:
         if metric is not None:
             self._accept(count)
             return metric
-        own, point_fields, start = [], [], 0
-        for number, kind, at, end in fields(data, base):
-            if number in _METRIC_DATA and kind == _LENGTH:
-                point_fields.append((number, at, end))
-            else:
-                own.append(data[start:end])
-            start = end
-        metric = self._parse(self._record_type, b"".join(own))
-        if metric is None or not point_fields:
-            self._reject(count, "its metric cannot be parsed (invalid UTF-8, or nested too deeply)")
+        try:
+            envelope = _open(data, base, frozenset(_METRIC_DATA))
+        except MalformedRequest as error:
+            self._reject(max(count, 1), f"its metric cannot be read: {error}")
             return None
-        for number, at, end in point_fields:
-            self._points(getattr(metric, _METRIC_DATA[number]), data[at:end], base + at)
+        metric = self._parse(self._record_type, envelope.own)
+        if metric is None or not envelope.children:
+            self._reject(max(count, 1), "its metric cannot be parsed (invalid UTF-8, or nested too deeply)")
+            return None
+        kind = envelope.children[-1][0]
+        for number, at, end in envelope.children:
+            if number == kind:  # of a oneof the last kind counts, as in any parser
+                self._points(getattr(metric, _METRIC_DATA[number]), data[at:end], base + at)
         return metric
 
     def _points(self, holder: Any, data: bytes, base: int) -> None:
         """Parse the data points of one metric one by one into ``holder`` (Gauge, Sum, …)."""
         point_type = type(holder.data_points.add())
         del holder.data_points[-1]
-        for number, kind, at, end in fields(data, base):
-            if number == _PAYLOAD and kind == _LENGTH:
-                point = self._parse(point_type, data[at:end])
-                if point is None:
-                    self._reject(1, "it cannot be parsed (invalid UTF-8, or nested too deeply)")
-                else:
-                    holder.data_points.append(point)
-                    self._accept(1)
+        try:
+            envelope = _open(data, base, frozenset({_PAYLOAD}))
+            holder.MergeFromString(envelope.own)
+        except (MalformedRequest, DecodeError) as error:
+            self._reject(max(_points_in(data), 1), f"its metric cannot be read: {error}")
+            return
+        for _, at, end in envelope.children:
+            point = self._parse(point_type, data[at:end])
+            if point is None:
+                self._reject(1, "it cannot be parsed (invalid UTF-8, or nested too deeply)")
             else:
-                holder.MergeFromString(_field(number, kind, data[at:end]))
+                holder.data_points.append(point)
+                self._accept(1)
 
     def _count(self, record: bytes) -> int:
         """Return how many records (data points, for metrics) the bytes of one record hold."""
         if self._signal is not METRICS:
             return 1
         try:
-            return sum(
-                sum(1 for n, k, _, _ in fields(record[at:end]) if n == _PAYLOAD and k == _LENGTH)
-                for number, kind, at, end in fields(record)
-                if number in _METRIC_DATA and kind == _LENGTH
-            )
+            holders = _open(record, 0, frozenset(_METRIC_DATA)).children
         except MalformedRequest:
             return 1
+        return sum(_points_in(record[at:end]) for number, at, end in holders if number == holders[-1][0])
 
     def _parse(self, message_type: Any, data: bytes) -> Any | None:
         try:
@@ -225,12 +226,9 @@ class _Salvage:
             self._next += count
 
 
-def _field(number: int, kind: int, payload: bytes) -> bytes:
-    """Return a field with its key again (small numbers only: the fields of metric data)."""
-    key = bytes([number << 3 | kind])
-    if kind == _LENGTH:
-        size, length = len(payload), b""
-        while size > 0x7F:  # noqa: PLR2004
-            length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
-        return key + length + bytes([size]) + payload
-    return key + payload
+def _points_in(holder: bytes) -> int:
+    """Return how many data points the bytes of a Gauge, Sum, … hold; 1 where that cannot be told."""
+    try:
+        return len(_open(holder, 0, frozenset({_PAYLOAD})).children)
+    except MalformedRequest:
+        return 1

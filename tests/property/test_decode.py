@@ -83,9 +83,11 @@ def rebuilt(row: LogRow) -> LogRecord:
     """Return the record that a row stands for: its exact bytes, or its columns."""
     if row.exact is not None:
         return LogRecord.FromString(row.exact)
-    body = {0: None, 1: AnyValue(string_value=row.body or ""), 2: value_of(json.loads(row.body or "null"))}[
-        row.body_kind
-    ]
+    body = None
+    if row.body_kind == 1:
+        body = AnyValue(string_value=row.body or "")
+    elif row.body_kind == 2:
+        body = value_of(json.loads(row.body or ""))
     return LogRecord(
         time_unix_nano=row.time_unix_nano & (2**64 - 1),
         observed_time_unix_nano=row.observed_time_unix_nano & (2**64 - 1),
