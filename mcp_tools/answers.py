@@ -28,6 +28,14 @@ class Answer:
     found: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """When a question was asked (ns since 1970), and the role of who asks."""
+
+    now_ns: int
+    role: str
+
+
 class Arguments(BaseModel):
     """Base of all arguments: unknown names are refused, numbers written as text are taken."""
 

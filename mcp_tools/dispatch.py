@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mcp_tools.answers import Answer
+from mcp_tools.answers import Answer, Asked
 from mcp_tools.errors import UserInputError, did_you_mean
 from mcp_tools.tools import TOOLS
 from storage.errors import QueryTimeout, RetryableStoreError, StoreError
@@ -36,7 +36,7 @@ async def call(reader: Reader, role: str, name: str, arguments: dict[str, Any]) 
     except ValidationError as error:
         raise UserInputError("INVALID_ARGUMENT", _sentence(name, error)) from error
     try:
-        return await tool.function(reader, given, time.time_ns())
+        return await tool.function(reader, given, Asked(time.time_ns(), role))
     except QueryTimeout as error:
         raise UserInputError("TIMEOUT", f"{error}; for example since=15m, or a component") from error
     except RetryableStoreError as error:

@@ -7,8 +7,9 @@ from pydantic import Field
 
 from mcp_tools import arguments as read
 from mcp_tools import render
-from mcp_tools.answers import HOUR_NS, Answer, Attributes, Bounds, Window, bounds_of, check_component
+from mcp_tools.answers import HOUR_NS, Answer, Asked, Attributes, Bounds, Window, bounds_of, check_component
 from mcp_tools.errors import UserInputError
+from mcp_tools.paging import pack, resume
 from storage import cursor as cursors
 from storage.cursor import InvalidCursor
 from storage.errors import QueryTimeout
@@ -19,6 +20,7 @@ from storage.views import LogEntry
 
 # What stands around the rows: two copies of the cursor, the window, the hints.
 _ENVELOPE_TOKENS = 220
+_RECORD_ENVELOPE_TOKENS = 80
 
 
 class QueryArguments(Window):
@@ -35,13 +37,13 @@ class QueryArguments(Window):
     id: int | None = Field(None, ge=1, le=2**63 - 1, description="One record in full; no other filter counts")
 
 
-async def logger_query(reader: Reader, args: QueryArguments, now_ns: int) -> Answer:
+async def logger_query(reader: Reader, args: QueryArguments, asked: Asked) -> Answer:
     """Return log records, one line each, newest first."""
     if args.id is not None:
-        return await _one_record(reader, args.id)
+        return await _one_record(reader, args.id, args.max_tokens)
     await check_component(reader, args.component)
     trace_id = read.hex_id(args.trace_id, "trace_id", 32) if args.trace_id else None
-    bounds = bounds_of(args.since, args.until, now_ns, default_ns=None if trace_id or args.cursor else HOUR_NS)
+    bounds = bounds_of(args.since, args.until, asked.now_ns, default_ns=None if trace_id or args.cursor else HOUR_NS)
     query = LogQuery(
         component=args.component,
         trace_id=trace_id,
@@ -60,7 +62,7 @@ async def logger_query(reader: Reader, args: QueryArguments, now_ns: int) -> Ans
 
 
 async def _page_of_logs(reader: Reader, query: LogQuery, args: QueryArguments, bounds: Bounds) -> Answer:
-    query, question = _resume(query, args)
+    query = resume(query, args.cursor)
     try:
         page = await reader.find_logs(query)
     except InvalidCursor as error:
@@ -76,7 +78,7 @@ async def _page_of_logs(reader: Reader, query: LogQuery, args: QueryArguments, b
     if truncated:
         last = shown[-1]
         place = cursors.encode([last.time_ns // 1000, last.id], query.canonical())
-        cursor = _pack(place, query, question)
+        cursor = pack(place, query)
     matched = f"≥{page.matched}" if page.matched_is_lower_bound else str(page.matched)
     hints = [] if page.items else await _where_else(reader, query)
     if bounds.defaulted and query.since_ns is not None:
@@ -101,27 +103,6 @@ async def _page_of_logs(reader: Reader, query: LogQuery, args: QueryArguments, b
         },
         found=bool(shown),
     )
-
-
-def _resume(query: LogQuery, args: QueryArguments) -> tuple[LogQuery, str]:
-    """Return the query of the page, with the window its first page had; and the question without window."""
-    question = LogQuery(
-        **{n: getattr(query, n) for n in query.__slots__} | {"since_ns": None, "until_ns": None}
-    ).canonical()
-    if args.cursor is None:
-        return query, question
-    window, _, place = args.cursor.partition("~")
-    try:
-        since, until = cursors.decode(window, question)
-    except InvalidCursor as error:
-        raise UserInputError("INVALID_CURSOR", str(error)) from error
-    fields = {n: getattr(query, n) for n in query.__slots__}
-    return LogQuery(**fields | {"since_ns": since, "until_ns": until, "cursor": place}), question
-
-
-def _pack(place: str, query: LogQuery, question: str) -> str:
-    """Return a cursor that brings its window along: a relative one would be another window on the next page."""
-    return f"{cursors.encode([query.since_ns, query.until_ns], question)}~{place}"
 
 
 def _log_row(entry: LogEntry) -> list[Any]:
@@ -150,7 +131,8 @@ async def _where_else(reader: Reader, query: LogQuery) -> list[str]:
     return [f"nothing in this window; the nearest that matches: {', '.join(near)}"]
 
 
-async def _one_record(reader: Reader, identifier: int) -> Answer:
+async def _one_record(reader: Reader, identifier: int, max_tokens: int) -> Answer:
+    """Return one record in full, or as much of each long field as the budget holds, cut visibly."""
     entry = await reader.get_log(identifier)
     if entry is None:
         raise UserInputError(
@@ -158,8 +140,16 @@ async def _one_record(reader: Reader, identifier: int) -> Answer:
             f"no log record has id {identifier}; ids stand first in each line of logger_query",
         )
     record = asdict(entry) | {"time": render.time_of(entry.time_ns)}
-    lines = [f"{name}: {render.clean(str(value), 200_000)}" for name, value in record.items()]
+    shown, cut = render.fit_fields(record, max_tokens, reserve=_RECORD_ENVELOPE_TOKENS)
+    out = [f"left out: the ends of {', '.join(cut)} (raise max_tokens)"] if cut else []
+    lines = [f"{name}: {value}" for name, value in shown.items()]
     return Answer(
-        "\n".join([f"log record {identifier}", render.FENCE, *lines, render.FENCE_END]),
-        {"record": record, "untrusted_data": True},
+        "\n".join([f"log record {identifier}", *out, render.FENCE, *lines, render.FENCE_END]),
+        {
+            "record": record | {name: shown[name] for name in cut},
+            "truncated": bool(cut),
+            "truncated_by": "max_tokens" if cut else None,
+            "fields_cut": cut,
+            "untrusted_data": True,
+        },
     )

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from mcp_tools import arguments as read
 from mcp_tools import render
-from mcp_tools.answers import Answer, Arguments, Attributes, Window, bounds_of, check_component
+from mcp_tools.answers import Answer, Arguments, Asked, Attributes, Window, bounds_of, check_component
 from mcp_tools.errors import UserInputError
 from storage.filters import LogQuery
 from storage.reader import Reader
@@ -34,14 +34,14 @@ class StatsArguments(Window):
     top: int = Field(100, ge=1, le=1000)
 
 
-async def logger_overview(reader: Reader, args: OverviewArguments, now_ns: int) -> Answer:
+async def logger_overview(reader: Reader, args: OverviewArguments, asked: Asked) -> Answer:
     """Return what is there: components with counts, edges of the store, how fresh it is."""
-    bounds = bounds_of(args.since, args.until, now_ns)
+    bounds = bounds_of(args.since, args.until, asked.now_ns)
     info = await reader.store_info()
     stats = await reader.component_stats(bounds.since_ns or 0, bounds.until_ns)
     newest = max((t for t in info.newest_ns.values() if t), default=None)
     oldest = min((t for t in info.oldest_ns.values() if t), default=None)
-    lag = f"{max(0, now_ns - newest) / read.NS:.1f} s ago" if newest else "never"
+    lag = f"{max(0, asked.now_ns - newest) / read.NS:.1f} s ago" if newest else "never"
     kept_since = render.time_of(oldest) if oldest else "none"
     summary = f"{len(stats)} components active; newest record {lag}; oldest kept {kept_since}"
     lines = [
@@ -52,24 +52,26 @@ async def logger_overview(reader: Reader, args: OverviewArguments, now_ns: int) 
     ]
     kept = render.fit(lines, args.max_tokens)
     out = [f"{len(lines) - len(kept)} more components: raise max_tokens"] if len(kept) < len(lines) else []
-    text = "\n".join([f"now {render.time_of(now_ns)}; {summary}", *out, render.FENCE, *kept, render.FENCE_END])
+    now = f"now {render.time_of(asked.now_ns)}; you have the role {asked.role}"
+    text = "\n".join([f"{now}; {summary}", *out, render.FENCE, *kept, render.FENCE_END])
     data = {
         "summary": summary,
-        "now": render.time_of(now_ns),
+        "now": render.time_of(asked.now_ns),
+        "role": asked.role,
         "window": bounds.data(),
         "components": [asdict(s) | {"component": render.clean(s.component, 120)} for s in stats[: len(kept)]],
         "components_left_out": len(lines) - len(kept),
         "store": asdict(info),
-        "freshness_lag_ms": None if newest is None else max(0, now_ns - newest) // 1_000_000,
+        "freshness_lag_ms": None if newest is None else max(0, asked.now_ns - newest) // 1_000_000,
         "untrusted_data": True,
     }
     return Answer(text, data, found=bool(stats))
 
 
-async def logger_stats(reader: Reader, args: StatsArguments, now_ns: int) -> Answer:
+async def logger_stats(reader: Reader, args: StatsArguments, asked: Asked) -> Answer:
     """Return exact counts of log records by group and time bin."""
     await check_component(reader, args.component)
-    bounds = bounds_of(args.since, args.until, now_ns)
+    bounds = bounds_of(args.since, args.until, asked.now_ns)
     interval_s = None
     if args.interval:
         interval_s = read.duration_ns(args.interval, "interval") // read.NS

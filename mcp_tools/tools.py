@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mcp_tools.answers import Answer, Arguments
+from mcp_tools.answers import Answer, Arguments, Asked
 from mcp_tools.logs import QueryArguments, logger_query
 from mcp_tools.overview import OverviewArguments, StatsArguments, logger_overview, logger_stats
 from mcp_tools.traces import SearchTracesArguments, TraceArguments, logger_search_traces, logger_trace
 from storage.reader import Reader
 
-Function = Callable[[Reader, Any, int], Awaitable[Answer]]
+Function = Callable[[Reader, Any, Asked], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)

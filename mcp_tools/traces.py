@@ -7,9 +7,9 @@ from pydantic import Field
 
 from mcp_tools import arguments as read
 from mcp_tools import render
-from mcp_tools.answers import DAY_NS, Answer, Arguments, Attributes, Window, bounds_of, check_component
+from mcp_tools.answers import DAY_NS, Answer, Arguments, Asked, Attributes, Window, bounds_of, check_component
 from mcp_tools.errors import UserInputError
-from storage import cursor as cursors
+from mcp_tools.paging import pack, resume
 from storage.cursor import InvalidCursor
 from storage.filters import TraceQuery
 from storage.reader import Reader
@@ -42,9 +42,9 @@ class SearchTracesArguments(Window):
     cursor: str | None = None
 
 
-async def logger_trace(reader: Reader, args: TraceArguments, now_ns: int) -> Answer:
+async def logger_trace(reader: Reader, args: TraceArguments, asked: Asked) -> Answer:
     """Return one whole trace."""
-    del now_ns
+    del asked
     trace_id = read.hex_id(args.trace_id, "trace_id", 32)
     trace = await reader.get_trace(trace_id)
     if trace is None:
@@ -120,10 +120,10 @@ def _flat_view(trace: Any, args: TraceArguments) -> tuple[list[str], int, int]:
     )
 
 
-async def logger_search_traces(reader: Reader, args: SearchTracesArguments, now_ns: int) -> Answer:
+async def logger_search_traces(reader: Reader, args: SearchTracesArguments, asked: Asked) -> Answer:
     """Return summaries of traces with a span that matches."""
     await check_component(reader, args.component)
-    bounds = bounds_of(args.since, args.until, now_ns, default_ns=None if args.cursor else DAY_NS)
+    bounds = bounds_of(args.since, args.until, asked.now_ns, default_ns=None if args.cursor else DAY_NS)
     query = TraceQuery(
         component=args.component,
         name=args.name,
@@ -136,12 +136,7 @@ async def logger_search_traces(reader: Reader, args: SearchTracesArguments, now_
         sort=args.sort,
         limit=args.limit,
     )
-    question = TraceQuery(
-        **{n: getattr(query, n) for n in query.__slots__} | {"since_ns": None, "until_ns": None}
-    ).canonical()
-    if args.cursor:
-        window, _, place = args.cursor.partition("~")
-        query = _with_window(query, window, question, place)
+    query = resume(query, args.cursor)
     page = await _find(reader, query)
     fitting = len(_fitting(page.items, args.max_tokens))
     cut = fitting < len(page.items)
@@ -150,7 +145,7 @@ async def logger_search_traces(reader: Reader, args: SearchTracesArguments, now_
     lines = [_trace_line(t) for t in page.items]
     cursor = None
     if page.next_cursor:
-        cursor = f"{cursors.encode([query.since_ns, query.until_ns], question)}~{page.next_cursor}"
+        cursor = pack(page.next_cursor, query)
     matched = f"≥{page.matched}" if page.matched_is_lower_bound else page.matched
     summary = f"{len(lines)} of {matched} traces, {args.sort} first" + (f"; more: cursor={cursor}" if cursor else "")
     hints = (
@@ -186,16 +181,6 @@ def _fitting(traces: list[TraceSummary], max_tokens: int) -> list[str]:
     """Return the lines of the traces that fit, as text and as data."""
     lines = [_trace_line(t) for t in traces]
     return render.fit(lines, max_tokens, also=[_trace_data(t) for t in traces], reserve=_ENVELOPE_TOKENS)
-
-
-def _with_window(query: TraceQuery, window: str, question: str, place: str) -> TraceQuery:
-    try:
-        since, until = cursors.decode(window, question)
-    except InvalidCursor as error:
-        raise UserInputError("INVALID_CURSOR", str(error)) from error
-    return TraceQuery(
-        **{n: getattr(query, n) for n in query.__slots__} | {"since_ns": since, "until_ns": until, "cursor": place}
-    )
 
 
 def _trace_line(trace: Any) -> str:

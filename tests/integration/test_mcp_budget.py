@@ -93,3 +93,42 @@ async def test_a_cut_trace_says_so(engine: AsyncEngine, view: str) -> None:
     assert "complete" not in answer.text
     left_out = answer.data["spans_left_out"] + answer.data["names_left_out"]
     assert len(answer.data["lines"]) + left_out == 300
+
+
+@pytest.mark.parametrize("max_tokens", [512, *BUDGETS])
+async def test_one_record_keeps_to_the_budget(engine: AsyncEngine, max_tokens: int) -> None:
+    """A record by id is whole where it fits; else its longest fields are cut, and the answer names them."""
+    row = log_row(body="needle " + "\u202ex" * 20_000, attributes=b'{"long": "%s", "short": "kept"}' % (b"y" * 30_000))
+    await PostgresSink(engine).write([batch_of([row])])
+    reader = Reader(engine)
+    listed = await call(reader, "read", "logger_query", {"text": "needle"})
+
+    answer = await call(reader, "read", "logger_query", {"id": listed.data["rows"][0][0], "max_tokens": max_tokens})
+
+    assert len(answer.text) <= max_tokens * 4 * 1.05
+    assert len(json.dumps(answer.data, ensure_ascii=False)) <= max_tokens * 4 * 1.05
+    assert set(answer.data["fields_cut"]) == {"body", "attributes"}
+    assert "left out: the ends of body, attributes" in answer.text
+    assert answer.data["record"]["body"].startswith("needle")
+    assert answer.data["record"]["component"] == "shop"
+
+
+async def test_one_record_that_fits_is_whole(engine: AsyncEngine) -> None:
+    """A record within the budget comes as it is stored, its attributes as an object."""
+    await PostgresSink(engine).write([batch_of([log_row(body="short")])])
+    reader = Reader(engine)
+    listed = await call(reader, "read", "logger_query", {"text": "short"})
+
+    answer = await call(reader, "read", "logger_query", {"id": listed.data["rows"][0][0]})
+
+    assert answer.data["fields_cut"] == []
+    assert answer.data["truncated"] is False
+    assert isinstance(answer.data["record"]["attributes"], dict)
+
+
+async def test_the_overview_names_the_role_of_who_asks(engine: AsyncEngine) -> None:
+    """An agent learns what its token may do before it tries."""
+    answer = await call(Reader(engine), "admin", "logger_overview", {})
+
+    assert answer.data["role"] == "admin"
+    assert "you have the role admin" in answer.text
