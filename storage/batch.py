@@ -85,10 +85,12 @@ _INTERNED_OFFSETS = {t.name: (_offset(t, "resource_id"), _offset(t, "scope_id"))
 
 
 def row_encoder(table: TelemetryTable) -> Callable[[Row], bytes]:
-    """Return a function that encodes one row of ``table`` as a COPY BINARY tuple.
+    """Return the function that encodes one row of ``table`` as a COPY BINARY tuple."""
+    return _ENCODERS[table.name]
 
-    The leading fixed-width columns go through one precompiled ``struct``; the rest field by field.
-    """
+
+def _compiled(table: TelemetryTable) -> Callable[[Row], bytes]:
+    """Return a row encoder: leading fixed-width columns through one precompiled ``struct``, the rest field by field."""
     leading = 0
     for column in table.columns:
         if column.nullable or column.type not in _FIXED:
@@ -138,3 +140,6 @@ def _jsonb(value: object) -> bytes:
 
 def _bytea(value: object) -> bytes:
     return _NULL if value is None else _length(len(value)) + value  # type: ignore[arg-type,operator]
+
+
+_ENCODERS = {table.name: _compiled(table) for table in TELEMETRY_TABLES}

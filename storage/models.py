@@ -20,6 +20,7 @@ from sqlalchemy import (
     func,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from storage.columns import LOG_RECORDS, METRIC_POINTS, SPANS, TelemetryTable
@@ -85,38 +86,30 @@ spans = _telemetry_table(SPANS)
 metric_points = _telemetry_table(METRIC_POINTS)
 TABLES = {t.name: t for t in (log_records, spans, metric_points)}
 
-resources = Table(
+
+def _interned_table(name: str, noun: str, *own: SchemaItem) -> Table:
+    """Return a table of what records share: one row for each content, ``own`` columns after the id."""
+    return Table(
+        name,
+        metadata,
+        Column("id", Uuid, primary_key=True, comment="First 16 bytes of SHA-256 of the content"),
+        *own,
+        Column("attributes", JSONB, nullable=False),
+        Column("dropped_attributes_count", Integer, nullable=False),
+        Column("schema_url", Text, nullable=False),
+        Column("exact", LargeBinary, comment=f"The {noun}'s own bytes, where the columns cannot hold all of it"),
+        Column("first_seen", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+
+
+resources = _interned_table(
     "resources",
-    metadata,
-    Column("id", Uuid, primary_key=True, comment="First 16 bytes of SHA-256 of the content"),
+    "Resource",
     Column("component", _BYTEWISE, nullable=False),
-    Column("attributes", JSONB, nullable=False),
-    Column("dropped_attributes_count", Integer, nullable=False),
-    Column("schema_url", Text, nullable=False),
-    Column(
-        "exact",
-        LargeBinary,
-        comment="The Resource's own bytes, where the columns cannot hold all of it",
-    ),
-    Column("first_seen", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Index("resources_component_idx", "component"),
 )
-
-scopes = Table(
-    "scopes",
-    metadata,
-    Column("id", Uuid, primary_key=True, comment="First 16 bytes of SHA-256 of the content"),
-    Column("name", Text, nullable=False),
-    Column("version", Text, nullable=False),
-    Column("attributes", JSONB, nullable=False),
-    Column("dropped_attributes_count", Integer, nullable=False),
-    Column("schema_url", Text, nullable=False),
-    Column(
-        "exact",
-        LargeBinary,
-        comment="The scope's own bytes, where the columns cannot hold all of it",
-    ),
-    Column("first_seen", DateTime(timezone=True), nullable=False, server_default=func.now()),
+scopes = _interned_table(
+    "scopes", "scope", Column("name", Text, nullable=False), Column("version", Text, nullable=False)
 )
 
 tokens = Table(

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from otel_ingest.decode import logs, metrics, spans
-from otel_ingest.decode.context import Context, Item
+from otel_ingest.decode.context import Context, Item, walk
 from otel_ingest.limits import Limits
 from otel_ingest.signals import Signal
 from otel_ingest.wire import Parsed
 
-_RECORDS = {"logs": logs.rows, "traces": spans.rows, "metrics": metrics.rows}
+_SHAPES = {"logs": logs.SHAPE, "traces": spans.SHAPE, "metrics": metrics.SHAPE}
 
 
 def decode(signal: Signal, parsed: Parsed, *, received_ns: int, limits: Limits) -> Iterator[Item]:
@@ -18,4 +18,4 @@ def decode(signal: Signal, parsed: Parsed, *, received_ns: int, limits: Limits) 
     in the request as sent. ``received_ns``: when the request arrived, nanoseconds since 1970.
     """
     context = Context(limits, received_ns, parsed.indexes, check_size=parsed.size_bytes > limits.record_bytes_max)
-    return _RECORDS[signal.name](parsed.message, context)
+    return walk(parsed.message, _SHAPES[signal.name], context)

@@ -1,6 +1,7 @@
-"""PURE: what the three decoders share: interning of resources and scopes, ids, times, positions."""
+"""PURE: what the three decoders share: the walk, interning of resources and scopes, ids, times, positions."""
 
 import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,8 @@ from otel_ingest.limits import Limits, Rejection
 from storage.rows import LogRow, MetricPointRow, ResourceRow, ScopeRow, SpanRow
 
 Item = LogRow | SpanRow | MetricPointRow | ResourceRow | ScopeRow | Rejection
+Named = tuple[bytes, bytes, str]
+"""What every row of a scope names: the ids of its resource and scope, and its component."""
 
 _NS_PER_DAY = 86_400_000_000_000
 _INT64_MAX = (1 << 63) - 1
@@ -115,6 +118,56 @@ class Context:
             url,
             data if lossy.lossy or not is_set else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a signal's request is built: the names of its two lists of envelopes, and what a row is made of.
+
+    ``records`` returns all that becomes a row of one scope's envelope, in wire order; ``row`` makes the row, or raises
+    ValueRejectedError.
+    """
+
+    groups: str
+    scopes: str
+    records: Callable[[Any], Iterable[Any]]
+    row: Callable[[Any, Named, Context], Item]
+
+
+def walk(message: Any, shape: Shape, context: Context) -> Iterator[Item]:
+    """Yield the rows of a request in wire order; what is wrong with a resource or scope costs its own records."""
+    for group in getattr(message, shape.groups):
+        try:
+            resource = context.resource(group.resource, group.schema_url, is_set=group.HasField("resource"))
+        except ValueRejectedError as error:
+            for envelope in getattr(group, shape.scopes):
+                yield from _rejected(envelope, f"its resource: {error}", shape, context)
+            continue
+        yield resource
+        for envelope in getattr(group, shape.scopes):
+            try:
+                scope = context.scope(envelope.scope, envelope.schema_url, is_set=envelope.HasField("scope"))
+            except ValueRejectedError as error:
+                yield from _rejected(envelope, f"its scope: {error}", shape, context)
+                continue
+            yield scope
+            yield from _rows(envelope, (resource.id, scope.id, resource.component), shape, context)
+
+
+def _rows(envelope: Any, named: Named, shape: Shape, context: Context) -> Iterator[Item]:
+    for record in shape.records(envelope):
+        try:
+            row = shape.row(record, named, context)
+        except ValueRejectedError as error:
+            yield context.reject(str(error))
+        else:
+            context.position += 1
+            yield row
+
+
+def _rejected(envelope: Any, reason: str, shape: Shape, context: Context) -> Iterator[Item]:
+    for _ in shape.records(envelope):
+        yield context.reject(reason)
 
 
 def component_of(attributes: Any) -> str:

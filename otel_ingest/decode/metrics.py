@@ -3,56 +3,22 @@
 from collections.abc import Iterator
 from typing import Any
 
-from otel_ingest.decode.attributes import Lossy, ValueRejectedError
-from otel_ingest.decode.context import Context, Item, int32, int64, span_id_of, trace_id_of
+from otel_ingest.decode.attributes import Lossy
+from otel_ingest.decode.context import Context, Named, Shape, int32, int64, span_id_of, trace_id_of
 from storage.rows import MetricPointRow
 
 _TYPES = {"gauge": 5, "sum": 7, "histogram": 9, "exponential_histogram": 10, "summary": 11}
 # What of a point goes to ``data``; attributes, times, flags and exemplars have columns.
 
 
-def rows(message: Any, context: Context) -> Iterator[Item]:
-    """Yield the rows of all data points, in wire order."""
-    for group in message.resource_metrics:
-        yield from _group(group, context)
-
-
-def _group(group: Any, context: Context) -> Iterator[Item]:  # noqa: C901 - one loop a level of the message
-    try:
-        resource = context.resource(group.resource, group.schema_url, is_set=group.HasField("resource"))
-    except ValueRejectedError as error:
-        for scope_metrics in group.scope_metrics:
-            for metric in scope_metrics.metrics:
-                for _ in _points(metric):
-                    yield context.reject(f"its resource: {error}")
-        return
-    yield resource
-    for scope_metrics in group.scope_metrics:
-        is_set = scope_metrics.HasField("scope")
-        try:
-            scope = context.scope(scope_metrics.scope, scope_metrics.schema_url, is_set=is_set)
-        except ValueRejectedError as error:
-            for metric in scope_metrics.metrics:
-                for _ in _points(metric):
-                    yield context.reject(f"its scope: {error}")
-            continue
-        yield scope
-        for metric in scope_metrics.metrics:
+def _records(envelope: Any) -> Iterator[tuple[Any, int, str, Any]]:
+    """Yield each data point after its metric, the size of what it repeats of that, and the kind of its data."""
+    for metric in envelope.metrics:
+        kind = metric.WhichOneof("data")
+        if kind is not None:
             head_bytes = _head_bytes(metric)
-            for point in _points(metric):
-                try:
-                    context.repeat(head_bytes)
-                    row = _row(metric, point, (resource.id, scope.id, resource.component), context)
-                except ValueRejectedError as error:
-                    yield context.reject(str(error))
-                else:
-                    context.position += 1
-                    yield row
-
-
-def _points(metric: Any) -> Any:
-    kind = metric.WhichOneof("data")
-    return getattr(metric, kind).data_points if kind else ()
+            for point in getattr(metric, kind).data_points:
+                yield metric, head_bytes, kind, point
 
 
 def _head_bytes(metric: Any) -> int:
@@ -61,9 +27,10 @@ def _head_bytes(metric: Any) -> int:
     return texts + sum(int(pair.ByteSize()) for pair in metric.metadata)
 
 
-def _row(metric: Any, point: Any, interned: tuple[bytes, bytes, str], context: Context) -> MetricPointRow:
+def _row(record: tuple[Any, int, str, Any], named: Named, context: Context) -> MetricPointRow:
+    metric, head_bytes, kind, point = record
+    context.repeat(head_bytes)
     context.bound(point)
-    kind = metric.WhichOneof("data")
     holder = getattr(metric, kind)
     lossy = Lossy(context.limits)
     attributes = lossy.attributes_json(point.attributes)
@@ -80,13 +47,13 @@ def _row(metric: Any, point: Any, interned: tuple[bytes, bytes, str], context: C
         context.time_us(point.time_unix_nano, point.start_time_unix_nano),
         int64(point.time_unix_nano),
         int64(point.start_time_unix_nano),
-        interned[0],
-        interned[1],
+        named[0],
+        named[1],
         _TYPES[kind],
         0 if kind in {"gauge", "summary"} else holder.aggregation_temporality,
         int32(point.flags),
         kind == "sum" and holder.is_monotonic,
-        interned[2],
+        named[2],
         name,
         unit,
         description,
@@ -159,3 +126,6 @@ def _exemplar(exemplar: Any, lossy: Lossy) -> dict[str, Any]:
         raw = getattr(exemplar, value)
         result[value] = lossy.double(raw) if value == "as_double" else raw
     return result
+
+
+SHAPE = Shape("resource_metrics", "scope_metrics", _records, _row)

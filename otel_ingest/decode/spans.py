@@ -1,47 +1,14 @@
 """PURE: ExportTraceServiceRequest -> SpanRow."""
 
-from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
-from otel_ingest.decode.attributes import Lossy, ValueRejectedError
-from otel_ingest.decode.context import Context, Item, int32, int64, span_id_of, trace_id_of
+from otel_ingest.decode.attributes import Lossy
+from otel_ingest.decode.context import Context, Named, Shape, int32, int64, span_id_of, trace_id_of
 from storage.rows import SpanRow
 
 
-def rows(message: Any, context: Context) -> Iterator[Item]:
-    """Yield the rows of all spans, in wire order."""
-    for group in message.resource_spans:
-        yield from _group(group, context)
-
-
-def _group(group: Any, context: Context) -> Iterator[Item]:
-    try:
-        resource = context.resource(group.resource, group.schema_url, is_set=group.HasField("resource"))
-    except ValueRejectedError as error:
-        for scope_spans in group.scope_spans:
-            for _ in scope_spans.spans:
-                yield context.reject(f"its resource: {error}")
-        return
-    yield resource
-    for scope_spans in group.scope_spans:
-        try:
-            scope = context.scope(scope_spans.scope, scope_spans.schema_url, is_set=scope_spans.HasField("scope"))
-        except ValueRejectedError as error:
-            for _ in scope_spans.spans:
-                yield context.reject(f"its scope: {error}")
-            continue
-        yield scope
-        for span in scope_spans.spans:
-            try:
-                row = _row(span, resource.id, scope.id, resource.component, context)
-            except ValueRejectedError as error:
-                yield context.reject(str(error))
-            else:
-                context.position += 1
-                yield row
-
-
-def _row(span: Any, resource_id: bytes, scope_id: bytes, component: str, context: Context) -> SpanRow:
+def _row(span: Any, named: Named, context: Context) -> SpanRow:
     context.bound(span)
     lossy = Lossy(context.limits)
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
@@ -56,14 +23,14 @@ def _row(span: Any, resource_id: bytes, scope_id: bytes, component: str, context
         int64(start_ns),
         int64(end_ns),
         min(end_ns - start_ns, (1 << 63) - 1) if end_ns > start_ns else 0,
-        resource_id,
-        scope_id,
+        named[0],
+        named[1],
         span.kind,
         int32(span.flags),
         int32(span.dropped_attributes_count),
         int32(span.dropped_events_count),
         int32(span.dropped_links_count),
-        component,
+        named[2],
         name,
         state,
         status_message,
@@ -98,3 +65,6 @@ def _link(link: Any, lossy: Lossy) -> dict[str, Any]:
         "dropped_attributes_count": link.dropped_attributes_count,
         "flags": link.flags,
     }
+
+
+SHAPE = Shape("resource_spans", "scope_spans", attrgetter("spans"), _row)

@@ -3,13 +3,15 @@
 ``codings`` undoes Content-Encoding, ``protobuf`` and ``json_mapping`` parse, ``status`` encodes the answers.
 """
 
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from otel_ingest.errors import UnsupportedEncoding
-from otel_ingest.limits import Limits, Rejection
+from otel_ingest.limits import Limits
 from otel_ingest.signals import Signal
+from otel_ingest.wire import json_mapping, protobuf
+from otel_ingest.wire.parsed import Parsed
+
+__all__ = ["Encoding", "Parsed", "encoding_of", "parse"]
 
 
 class Encoding(Enum):
@@ -17,20 +19,6 @@ class Encoding(Enum):
 
     PROTOBUF = "application/x-protobuf"
     JSON = "application/json"
-
-
-@dataclass(slots=True)
-class Parsed:
-    """A request without the records that could not be parsed.
-
-    ``rejections`` name those; ``indexes`` holds each remaining record's position in the request as sent, in the order
-    of the message (None: nothing was left out, position is order). ``size_bytes`` is the length of the body.
-    """
-
-    message: Any
-    rejections: list[Rejection] = field(default_factory=list)
-    indexes: list[int] | None = None
-    size_bytes: int = 0
 
 
 def encoding_of(content_type: str) -> Encoding:
@@ -50,8 +38,6 @@ def encoding_of(content_type: str) -> Encoding:
 
 def parse(signal: Signal, body: bytes, encoding: Encoding, limits: Limits) -> Parsed:
     """Return the message of ``body``. Raises MalformedRequest when it is no OTLP request at all."""
-    from otel_ingest.wire import json_mapping, protobuf  # noqa: PLC0415 - they use Parsed
-
     json = encoding is Encoding.JSON
     parsed = json_mapping.parse(signal, body, limits) if json else protobuf.parse(signal, body)
     parsed.size_bytes = len(body)

@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 
 from otel_ingest.errors import MalformedRequest
-from otel_ingest.limits import Limits, Rejection
+from otel_ingest.limits import Limits
 from otel_ingest.signals import METRICS, Signal
-from otel_ingest.wire import Parsed
 from otel_ingest.wire.json_salvage import prune
 from otel_ingest.wire.json_values import Convert, JsonValueError, converter
+from otel_ingest.wire.parsed import Parsed, Tally
 
 # (list of groups, list of scopes, list of records) by signal, as JSON names.
 _LEVELS = {
@@ -70,9 +70,7 @@ class _Reader:
     def __init__(self, signal: Signal, limits: Limits) -> None:
         self._signal = signal
         self._limits = limits
-        self._next = 0
-        self._indexes: list[int] = []
-        self._rejections: list[Rejection] = []
+        self._tally = Tally()
         root: Any = signal.request_type.DESCRIPTOR
         groups = root.fields[0]
         scopes = groups.message_type.fields_by_number[2]
@@ -101,13 +99,13 @@ class _Reader:
                 records = _list(scope, record_key, scope_path)
                 spoiled = kwargs if isinstance(kwargs, JsonValueError) else scope_kwargs
                 if isinstance(spoiled, JsonValueError):
-                    self._reject(sum(map(self._count, records)), spoiled.what)
+                    self._tally.reject(spoiled.what, sum(map(self._count, records)))
                     continue
                 scopes.append(scope_kwargs | {self._fields[2]: self._records(records, f"{scope_path}.{record_key}")})
             if not isinstance(kwargs, JsonValueError):
                 groups.append(kwargs | {self._fields[1]: scopes})
         message = self._signal.request_type(**{self._fields[0]: groups})
-        return Parsed(message, self._rejections, self._indexes if self._rejections else None)
+        return self._tally.parsed(message)
 
     def _envelope(self, convert: Convert, message_type: Any, value: Any, path: str) -> Any:
         """Return the keyword arguments of a resource or scope group, or the error that spoils its records."""
@@ -128,30 +126,30 @@ class _Reader:
             try:
                 kept.append(self._record_type(**self._record(record, 0)))
             except _UNFIT as error:
-                self._reject(1, _reason(error, f"{path}[{k}]"))
+                self._tally.reject(_reason(error, f"{path}[{k}]"))
             else:
-                self._accept(1)
+                self._tally.accept()
         return kept
 
     def _one_metric(self, metric: Any, path: str) -> Any | None:
         """Convert a metric; where that fails, its data points one by one."""
         count = self._count(metric)
         if isinstance(metric, dict) and sum(metric.get(key) is not None for key in _POINT_HOLDERS) > 1:
-            self._reject(max(count, 1), f"{path} has more than one kind of data points")
+            self._tally.reject(f"{path} has more than one kind of data points", max(count, 1))
             return None
         try:
             message = self._record_type(**self._record(metric, 0))
         except _UNFIT as error:
             if count < 2 or not isinstance(metric, dict):  # noqa: PLR2004
-                self._reject(max(count, 1), _reason(error, path))
+                self._tally.reject(_reason(error, path), max(count, 1))
                 return None
         else:
-            self._accept(count)
+            self._tally.accept(count)
             return message
         try:
             message = self._record_type(**self._metric(metric, 0))
         except _UNFIT as error:
-            self._reject(count, _reason(error, path))
+            self._tally.reject(_reason(error, path), count)
             return None
         for key, name in _POINT_HOLDERS.items():
             if isinstance(metric.get(key), dict):
@@ -168,15 +166,15 @@ class _Reader:
         try:
             target.MergeFrom(type(target)(**own(holder, 0)))
         except _UNFIT as error:
-            self._reject(len(points), _reason(error, path))
+            self._tally.reject(_reason(error, path), len(points))
             return
         for k, point in enumerate(points):
             try:
                 target.data_points.append(point_descriptor._concrete_class(**convert(point, 0)))  # noqa: SLF001
             except _UNFIT as error:
-                self._reject(1, _reason(error, f"{path}.dataPoints[{k}]"))
+                self._tally.reject(_reason(error, f"{path}.dataPoints[{k}]"))
             else:
-                self._accept(1)
+                self._tally.accept()
 
     def _count(self, record: Any) -> int:
         if self._signal is not METRICS:
@@ -187,15 +185,6 @@ class _Reader:
         return sum(
             len(h["dataPoints"]) for h in holders if isinstance(h, dict) and isinstance(h.get("dataPoints"), list)
         )
-
-    def _accept(self, count: int) -> None:
-        self._indexes.extend(range(self._next, self._next + count))
-        self._next += count
-
-    def _reject(self, count: int, reason: str) -> None:
-        if count:
-            self._rejections.append(Rejection(self._next, reason, count))
-            self._next += count
 
 
 def _list(holder: Any, key: str, path: str) -> list[Any]:

@@ -85,25 +85,8 @@ def converter(descriptor: Descriptor, depth_max: int, without: str | tuple[str, 
         return result
 
     # Filled after it is made: AnyValue holds itself.
-    _pending.append((descriptor, depth_max, left_out, table))
-    if len(_pending) == 1:
-        _fill()
+    table.update((f.json_name, (f.name, _field(f, depth_max))) for f in descriptor.fields if f.name not in left_out)
     return convert
-
-
-_pending: list[tuple[Descriptor, int, tuple[str, ...], dict[str, tuple[str, Convert]]]] = []
-
-
-def _fill() -> None:
-    """Compile the fields of every message that is waiting; converters made on the way join the line."""
-    position = 0
-    while position < len(_pending):
-        descriptor, depth_max, left_out, table = _pending[position]
-        for field in descriptor.fields:
-            if field.name not in left_out:
-                table[field.json_name] = (field.name, _field(field, depth_max))
-        position += 1
-    _pending.clear()
 
 
 def _field(field: FieldDescriptor, depth_max: int) -> Convert:
@@ -141,7 +124,7 @@ def _single(field: FieldDescriptor, depth_max: int) -> Convert:
 
 
 def _later(descriptor: Any, depth_max: int) -> Convert:
-    """Return a converter that is looked up when first used: the type may be compiling right now."""
+    """Return a converter that is looked up when first used: a type may hold itself."""
     found: list[Convert] = []
 
     def convert(value: Any, depth: int) -> Any:

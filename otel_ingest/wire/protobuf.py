@@ -14,9 +14,8 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from otel_ingest.errors import MalformedRequest
-from otel_ingest.limits import Rejection
 from otel_ingest.signals import METRICS, Signal
-from otel_ingest.wire import Parsed
+from otel_ingest.wire.parsed import Parsed, Tally
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _VARINT_BITS = 70
@@ -102,9 +101,7 @@ class _Salvage:
     def __init__(self, signal: Signal) -> None:
         self._signal = signal
         self._resource_type, self._scope_type, self._record_type = _ENVELOPES[signal.name]
-        self._next = 0
-        self._indexes: list[int] = []
-        self._rejections: list[Rejection] = []
+        self._tally = Tally()
 
     def request(self, body: bytes) -> Parsed:
         message = self._signal.request_type()
@@ -114,13 +111,13 @@ class _Salvage:
                 group = self._resource(body[at:end], at)
                 if group is not None:
                     groups.append(group)
-        return Parsed(message, self._rejections, self._indexes)
+        return self._tally.parsed(message)
 
     def _resource(self, data: bytes, base: int) -> Any | None:
         try:
             envelope = _open(data, base)
         except MalformedRequest as error:
-            self._reject(1, f"its resource group cannot be read: {error}")
+            self._tally.reject(f"its resource group cannot be read: {error}")
             return None
         group = self._parse(self._resource_type, envelope.own)
         scopes = getattr(
@@ -137,13 +134,13 @@ class _Salvage:
         try:
             envelope = _open(data, base)
         except MalformedRequest as error:
-            self._reject(1, f"its scope group cannot be read: {error}")
+            self._tally.reject(f"its scope group cannot be read: {error}")
             return None
         scope = None if spoiled else self._parse(self._scope_type, envelope.own)
         if scope is None:
             which = "resource" if spoiled else "scope"
             count = sum(self._count(data[at:end]) for _, at, end in envelope.children)
-            self._reject(count, f"its {which} cannot be parsed (invalid UTF-8, or nested too deeply)")
+            self._tally.reject(f"its {which} cannot be parsed (invalid UTF-8, or nested too deeply)", count)
             return None
         records = getattr(scope, self._scope_type.DESCRIPTOR.fields_by_number[_CHILDREN].name)
         for _, at, end in envelope.children:
@@ -155,9 +152,9 @@ class _Salvage:
     def _record(self, data: bytes) -> Any | None:
         record = self._parse(self._record_type, data)
         if record is None:
-            self._reject(1, "it cannot be parsed (invalid UTF-8, or nested too deeply)")
+            self._tally.reject("it cannot be parsed (invalid UTF-8, or nested too deeply)")
             return None
-        self._accept(1)
+        self._tally.accept()
         return record
 
     def _metric(self, data: bytes, base: int) -> Any | None:
@@ -165,16 +162,16 @@ class _Salvage:
         count = self._count(data)
         metric = self._parse(self._record_type, data)
         if metric is not None:
-            self._accept(count)
+            self._tally.accept(count)
             return metric
         try:
             envelope = _open(data, base, frozenset(_METRIC_DATA))
         except MalformedRequest as error:
-            self._reject(max(count, 1), f"its metric cannot be read: {error}")
+            self._tally.reject(f"its metric cannot be read: {error}", max(count, 1))
             return None
         metric = self._parse(self._record_type, envelope.own)
         if metric is None or not envelope.children:
-            self._reject(max(count, 1), "its metric cannot be parsed (invalid UTF-8, or nested too deeply)")
+            self._tally.reject("its metric cannot be parsed (invalid UTF-8, or nested too deeply)", max(count, 1))
             return None
         kind = envelope.children[-1][0]
         for number, at, end in envelope.children:
@@ -190,15 +187,15 @@ class _Salvage:
             envelope = _open(data, base, frozenset({_PAYLOAD}))
             holder.MergeFromString(envelope.own)
         except (MalformedRequest, DecodeError) as error:
-            self._reject(max(_points_in(data), 1), f"its metric cannot be read: {error}")
+            self._tally.reject(f"its metric cannot be read: {error}", max(_points_in(data), 1))
             return
         for _, at, end in envelope.children:
             point = self._parse(point_type, data[at:end])
             if point is None:
-                self._reject(1, "it cannot be parsed (invalid UTF-8, or nested too deeply)")
+                self._tally.reject("it cannot be parsed (invalid UTF-8, or nested too deeply)")
             else:
                 holder.data_points.append(point)
-                self._accept(1)
+                self._tally.accept()
 
     def _count(self, record: bytes) -> int:
         """Return how many records (data points, for metrics) the bytes of one record hold."""
@@ -215,15 +212,6 @@ class _Salvage:
             return message_type.FromString(data)
         except DecodeError:
             return None
-
-    def _accept(self, count: int) -> None:
-        self._indexes.extend(range(self._next, self._next + count))
-        self._next += count
-
-    def _reject(self, count: int, reason: str) -> None:
-        if count:
-            self._rejections.append(Rejection(self._next, reason, count))
-            self._next += count
 
 
 def _points_in(holder: bytes) -> int:
