@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("otel_ingest", "storage", "mcp_tools")
+PACKAGES = ("otel_ingest", "storage", "mcp_tools", "instrumentation/otel_ingest_instrumentation")
 MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 

@@ -1,0 +1,1 @@
+"""OpenTelemetry for an application by its environment alone; imports nothing else of the project."""
