@@ -53,7 +53,13 @@ bench: $(VENV)/.dev ## committed records a second against raw COPY, in one run
 volume: $(VENV)/.dev ## a million log records by the stock SDK exporters, counted
 	@$(BIN)/python -m benchmarks.volume $(ARGS)
 
+chaos: $(VENV)/.dev ## five minutes of seeded faults under the stock SDK, each record counted (ARGS="--seed 7 --seconds 60")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+killpoints: $(VENV)/.dev ## 500 kills at exact points of COPY, COMMIT and the answer (ARGS="--points 500 --seed 1")
+	@$(BIN)/python -m tests.chaos.killpoints $(ARGS)
+
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: help install up demo test test-fast check format conformance bench volume clean
+.PHONY: help install up demo test test-fast check format conformance bench volume chaos killpoints clean
