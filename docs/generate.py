@@ -17,7 +17,7 @@ def settings_page() -> str:
         "|---|---|---|",
     ]
     for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else f"`{field.default}`"
+        default = "" if field.default in (None, ()) else f"`{field.default}`"
         lines.append(f"| `OTEL_INGEST_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(lines) + "\n"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -35,6 +36,28 @@ _INDEX = """otel-ingest
   /healthz  /readyz     alive; ready to store
   /metrics              Prometheus
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Under which names /mcp answers besides loopback and its own address, and to pages of which origins.
+
+    A web page of a stranger can point a name of its own here (DNS rebinding); a name that is not listed gets 421.
+    """
+
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+    def settings(self, base_url: str) -> TransportSecuritySettings:
+        """Return the checks for a server at ``base_url``; a name without a port is allowed with every port."""
+        scheme, _, address = base_url.partition("://")
+        hosts = [address]
+        for name in ("127.0.0.1", "localhost", "[::1]", *self.hosts):
+            # A bare IPv6 address holds colons and no port.
+            host = f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name
+            hosts += [host] if host.rpartition(":")[2].isdigit() else [host, f"{host}:*"]
+        origins = [f"{scheme}://{host}" for host in hosts]
+        return TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[*origins, *self.origins])
 
 
 class Verifier:
@@ -75,8 +98,9 @@ def build_query_app(
     base_url: str,
     readiness: Readiness,
     metrics: Callable[[], bytes],
+    doors: Doors = Doors(),
 ) -> Starlette:
-    """Return the application that answers at ``base_url`` (http://host:port)."""
+    """Return the application that answers at ``base_url`` (http://host:port, or https)."""
     resource_url = f"{base_url}/mcp"
     auth = AuthSettings.model_validate(
         {
@@ -94,11 +118,7 @@ def build_query_app(
         auth=auth,
         log_level="WARNING",
     )
-    host = base_url.removeprefix("http://")
-    local = [host, *(f"{name}:*" for name in ("127.0.0.1", "localhost", "[::1]"))]
-    origins = [f"http://{name}" for name in local]
-    security = TransportSecuritySettings(allowed_hosts=local, allowed_origins=origins)
-    mcp_app = server.streamable_http_app(transport_security=security)
+    mcp_app = server.streamable_http_app(transport_security=doors.settings(base_url))
 
     async def ready(_: Request) -> Response:
         why_not = await readiness()

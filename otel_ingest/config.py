@@ -11,10 +11,13 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from otel_ingest.tls_settings import SIDES, TlsSettings
 
 CONFIG_FILE = "otel-ingest.toml"
 _MIB = 1024 * 1024
@@ -59,7 +62,17 @@ def _endpoint(value: object) -> Endpoint:
 EndpointField = Annotated[Endpoint, BeforeValidator(_endpoint)]
 
 
-class Settings(BaseSettings):
+def _names(value: object) -> object:
+    """Take a list as a list, and text as names between commas."""
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return value
+
+
+NamesField = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+
+
+class Settings(TlsSettings, BaseSettings):
     """Every setting of otel-ingest, with its unit, default and reason."""
 
     model_config = SettingsConfigDict(
@@ -96,6 +109,14 @@ class Settings(BaseSettings):
     insecure: bool = Field(
         default=False,
         description="Listen beyond loopback without TLS: only behind a proxy that ends TLS",
+    )
+    query_allowed_hosts: NamesField = Field(
+        default=(),
+        description="Host names, comma-separated, that /mcp answers to besides loopback, this host and its certificate",
+    )
+    query_allowed_origins: NamesField = Field(
+        default=(),
+        description="Origins of web pages (https://host), comma-separated, that may use /mcp besides its own",
     )
     body_bytes_max: int = Field(
         default=64 * _MIB,
@@ -138,13 +159,14 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _no_open_door(self) -> Self:
-        """Refuse to listen beyond loopback without TLS unless told so (there is no TLS here yet)."""
-        for name in ("grpc_endpoint", "http_endpoint", "query_endpoint"):
-            endpoint: Endpoint = getattr(self, name)
-            if not endpoint.is_loopback and not self.insecure:
+        """Refuse to listen beyond loopback without TLS unless told so."""
+        for side in SIDES:
+            endpoint: Endpoint = getattr(self, f"{side}_endpoint")
+            if not endpoint.is_loopback and self.tls_files(side) is None and not self.insecure:
                 raise ValueError(
-                    f"{name} {endpoint} can be reached from other machines and would carry tokens and telemetry in "
-                    "the clear; listen on 127.0.0.1 behind a proxy that ends TLS, or pass --insecure"
+                    f"{side}_endpoint {endpoint} can be reached from other machines and would carry tokens and "
+                    "telemetry in the clear; give --tls-cert-file and --tls-key-file, or listen on 127.0.0.1 behind a "
+                    "proxy that ends TLS, or pass --insecure"
                 )
         return self
 

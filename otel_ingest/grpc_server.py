@@ -27,9 +27,17 @@ _PING_MS = 60 * 1000
 
 
 def build_grpc_server(
-    ingest: Ingest, authorize: Authorize, limits: Limits, budget: Budget, endpoint: str
+    ingest: Ingest,
+    authorize: Authorize,
+    limits: Limits,
+    budget: Budget,
+    endpoint: str,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> tuple[Any, int]:
-    """Return a server that is not started yet, and the port it is bound to. Raises OSError when it cannot bind."""
+    """Return a server that is not started yet, and the port it is bound to; with ``credentials`` it speaks TLS.
+
+    Raises OSError when it cannot bind.
+    """
     server = aio.server(
         options=[
             ("grpc.max_receive_message_length", limits.body_bytes_max),
@@ -43,7 +51,10 @@ def build_grpc_server(
         method = grpc.unary_unary_rpc_method_handler(_handler(signal, ingest, authorize, budget))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(signal.service, {"Export": method}),))
     try:
-        port = server.add_insecure_port(endpoint)
+        if credentials is None:
+            port = server.add_insecure_port(endpoint)
+        else:
+            port = server.add_secure_port(endpoint, credentials)
     except RuntimeError as error:
         raise OSError("the address is in use or not of this machine") from error
     return server, port

@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 
 from otel_ingest.config import Endpoint
+from otel_ingest.tls import Certificates
 
 # uvicorn checks should_exit every 100 ms; requests in flight may take until then.
 _KEEP_ALIVE_S = 75
@@ -55,7 +56,9 @@ class _Server(uvicorn.Server):
 class HttpListener:
     """One ASGI application on one bound socket."""
 
-    def __init__(self, app: Any, sock: socket.socket, *, drain_timeout_s: float) -> None:
+    def __init__(
+        self, app: Any, sock: socket.socket, *, drain_timeout_s: float, certificates: Certificates | None = None
+    ) -> None:
         self._sock = sock
         self._server = _Server(
             uvicorn.Config(
@@ -69,6 +72,7 @@ class HttpListener:
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=int(drain_timeout_s),
                 backlog=_BACKLOG,
+                ssl_context_factory=None if certificates is None else lambda *_: certificates.ssl_context(),
             )
         )
         self._task: asyncio.Task[None] | None = None

@@ -7,14 +7,15 @@ import re
 import selectors
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
@@ -34,6 +35,14 @@ def _remove_clusters() -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    """Return once ``condition`` holds. Raises AssertionError when it does not within ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
 def clean_environment(**extra: str) -> dict[str, str]:
     """Return this environment without OTEL_* and OTEL_INGEST_* variables, plus ``extra``."""
     return {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")} | extra
@@ -49,6 +58,9 @@ class Server:
     http: str
     query: str
     stderr_path: Path
+    schemes: dict[str, str] = field(default_factory=dict)
+    tls: ssl.SSLContext | None = None
+    """How this client proves itself and the server, where listeners speak TLS."""
 
     def token(self, role: str = "read") -> str:
         """Return the token that the first start made for ``role`` (admin or read)."""
@@ -56,20 +68,21 @@ class Server:
 
     def get(self, path: str, *, role: str | None = "read") -> bytes:
         """GET a path of the query side with the token of ``role``."""
-        request = urllib.request.Request(f"http://{self.query}{path}")
+        request = urllib.request.Request(f"{self.schemes['query']}://{self.query}{path}")  # noqa: S310
         if role is not None:
             request.add_header("Authorization", f"Bearer {self.token(role)}")
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=20, context=self.tls) as answer:  # noqa: S310
             return bytes(answer.read())
 
     def post(self, path: str, body: bytes, content_type: str = "application/json", **headers: str) -> tuple[int, bytes]:
         """POST a body to the OTLP/HTTP receiver; return status and answer, errors too."""
-        request = urllib.request.Request(f"http://{self.http}{path}", data=body, method="POST")
+        url = f"{self.schemes['http']}://{self.http}{path}"
+        request = urllib.request.Request(url, data=body, method="POST")  # noqa: S310
         request.add_header("Content-Type", content_type)
         for name, value in headers.items():
             request.add_header(name.replace("_", "-"), value)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=60, context=self.tls) as answer:  # noqa: S310
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -130,7 +143,7 @@ class Server:
             raise
 
 
-def start(data_dir: Path, *arguments: str, **environment: str) -> Server:
+def start(data_dir: Path, *arguments: str, tls: ssl.SSLContext | None = None, **environment: str) -> Server:
     """Start a server on free ports and return it once it printed its ready line."""
     stderr_path = data_dir.with_name(data_dir.name + ".stderr")
     command = [sys.executable, "-m", "otel_ingest", "up", "--json", "--data-dir", str(data_dir)]
@@ -148,7 +161,8 @@ def start(data_dir: Path, *arguments: str, **environment: str) -> Server:
     ready = json.loads(line)
     if (data_dir / "postgres").is_symlink():
         _elsewhere.add((data_dir / "postgres").resolve().parent)
-    return Server(process, data_dir, ready["grpc"], ready["http"], ready["query"], stderr_path)
+    schemes = {side: url.partition(":")[0] for side, url in ready["urls"].items()}
+    return Server(process, data_dir, ready["grpc"], ready["http"], ready["query"], stderr_path, schemes, tls)
 
 
 def _ready_line(process: subprocess.Popen[str], stderr_path: Path) -> str:
@@ -169,9 +183,9 @@ def _ready_line(process: subprocess.Popen[str], stderr_path: Path) -> str:
 
 
 @contextmanager
-def running(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Server]:
+def running(data_dir: Path, *arguments: str, tls: ssl.SSLContext | None = None, **environment: str) -> Iterator[Server]:
     """Run a server for the length of a with block; stop it with SIGTERM at its end."""
-    server = start(data_dir, *arguments, **environment)
+    server = start(data_dir, *arguments, tls=tls, **environment)
     try:
         yield server
         if server.process.poll() is None:

@@ -6,8 +6,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +14,12 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry, generate_latest
 
-from mcp_tools.app import build_query_app
+from mcp_tools.app import Doors, build_query_app
 from otel_ingest.batcher import Batcher
 from otel_ingest.budget import Budget
+from otel_ingest.cli.certificates import Listeners, keep_current, known_hosts, open_certificates, public_names
 from otel_ingest.cli.common import storage_config
+from otel_ingest.cli.ready import Ready
 from otel_ingest.config import Settings
 from otel_ingest.errors import PermissionDenied, StoreUnavailable, Unauthenticated
 from otel_ingest.grpc_server import build_grpc_server
@@ -37,16 +38,6 @@ from storage.sink import PostgresSink
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class System:
-    """A started system: where it answers, and the read token of its data directory."""
-
-    grpc: str
-    http: str
-    query: str
-    read_token: str
-
-
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """Return the event loop to run on."""
     return uvloop.new_event_loop
@@ -57,8 +48,12 @@ _TOKEN_CACHE_S = 1.0
 _TOKEN_CACHE_MAX = 1_000
 
 
-async def start(settings: Settings, stack: AsyncExitStack) -> System:
-    """Start everything; what was started is stopped by ``stack``, in reverse. Raises StoreError, AddressInUseError."""
+async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
+    """Start everything; what was started is stopped by ``stack``, in reverse.
+
+    Raises StoreError, AddressInUseError, TlsError.
+    """
+    certificates = open_certificates(settings)
     http_socket = bind(settings.http_endpoint, "http_endpoint")
     stack.callback(http_socket.close)
     query_socket = bind(settings.query_endpoint, "query_endpoint")
@@ -72,7 +67,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> System:
     stack.push_async_callback(reading.dispose)
     read_token = await _first_tokens(settings, writing)
     stats = ReceiverStats(CollectorRegistry())
-    receiver = _receiver(settings, writing, stats, http_socket)
+    keep_current(settings, certificates, stats.registry, stack)
+    receiver = _receiver(settings, writing, stats, http_socket, certificates)
     await receiver.start()
     stack.push_async_callback(receiver.stop)
     reader = Reader(reading)
@@ -80,16 +76,26 @@ async def start(settings: Settings, stack: AsyncExitStack) -> System:
         build_query_app(
             reader,
             partial(tokens.verify, writing),
-            f"http://{address_of(query_socket)}",
+            f"{settings.scheme('query')}://{address_of(query_socket)}",
             partial(_readiness, reader),
             partial(generate_latest, stats.registry),
+            Doors(known_hosts(settings, certificates), settings.query_allowed_origins),
         ),
         query_socket,
         drain_timeout_s=settings.drain_timeout_s,
+        certificates=certificates.get("query"),
     )
     await query.start()
     stack.push_async_callback(query.stop)
-    return System(receiver.grpc_address, receiver.http.address, query.address, read_token)
+    return Ready(
+        settings,
+        receiver.grpc_address,
+        receiver.http.address,
+        query.address,
+        read_token,
+        public_names(certificates),
+        await _ingest_token_exists(writing),
+    )
 
 
 async def _database(settings: Settings, stack: AsyncExitStack) -> str:
@@ -101,7 +107,9 @@ async def _database(settings: Settings, stack: AsyncExitStack) -> str:
     return server.url
 
 
-def _receiver(settings: Settings, engine: AsyncEngine, stats: ReceiverStats, http_socket: socket.socket) -> Receiver:
+def _receiver(
+    settings: Settings, engine: AsyncEngine, stats: ReceiverStats, http_socket: socket.socket, certificates: Listeners
+) -> Receiver:
     """Build the write side."""
     limits = Limits(body_bytes_max=settings.body_bytes_max)
     budget = Budget(settings.inflight_bytes_max)
@@ -117,12 +125,16 @@ def _receiver(settings: Settings, engine: AsyncEngine, stats: ReceiverStats, htt
     http_authorize = _authorizer(engine, needed=settings.ingest_needs_token(settings.http_endpoint))
     grpc_authorize = _authorizer(engine, needed=settings.ingest_needs_token(settings.grpc_endpoint))
     try:
-        server, port = build_grpc_server(ingest, grpc_authorize, limits, budget, settings.grpc_endpoint)
+        own = certificates.get("grpc")
+        credentials = own.grpc_credentials() if own is not None else None
+        server, port = build_grpc_server(ingest, grpc_authorize, limits, budget, settings.grpc_endpoint, credentials)
     except OSError as error:
         raise AddressInUseError(address_sentence(settings.grpc_endpoint, "grpc_endpoint", str(error))) from error
     host = settings.grpc_endpoint.rpartition(":")[0]
     app = HttpApp(ingest, http_authorize, limits, budget)
-    http = HttpListener(app, http_socket, drain_timeout_s=settings.drain_timeout_s)
+    http = HttpListener(
+        app, http_socket, drain_timeout_s=settings.drain_timeout_s, certificates=certificates.get("http")
+    )
     maintain = partial(_maintain, engine, settings.partitions_ahead_days)
     return Receiver(settings, batcher, http, server, f"{host}:{port}", maintain)
 
@@ -172,6 +184,15 @@ async def _first_tokens(settings: Settings, engine: AsyncEngine) -> str:
             _write_private(path, text)
         texts[role] = text
     return texts["read"]
+
+
+async def _ingest_token_exists(engine: AsyncEngine) -> bool:
+    """Whether a token of the role ingest itself is valid: senders should not have an admin's."""
+    now = datetime.now(UTC)
+    return any(
+        t.role == "ingest" and t.revoked_at is None and (t.expires_at is None or t.expires_at > now)
+        for t in await tokens.list_tokens(engine)
+    )
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -2,11 +2,9 @@
 
 import asyncio
 import gc
-import json
 import signal
 import sys
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,57 +16,10 @@ from otel_ingest.cli import compose
 from otel_ingest.cli.common import DatabaseUrl, DataDir, load_settings
 from otel_ingest.config import Settings
 from otel_ingest.listener import AddressInUseError
+from otel_ingest.tls import TlsError
 from storage.errors import StoreError
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What a running server answers on, and the tokens of its first start."""
-
-    grpc: str
-    http: str
-    query: str
-    data_dir: Path
-    read_token: str
-
-    def line(self) -> str:
-        """Return the ready line of the interface."""
-        return f"ready grpc={self.grpc} http={self.http} query={self.query}"
-
-    def as_json(self) -> str:
-        """Return the same as one JSON object."""
-        return json.dumps({"ready": True, "grpc": self.grpc, "http": self.http, "query": self.query})
-
-    def next_steps(self) -> str:
-        """Return what a person wants to do now: instrument a service, connect an agent, look."""
-        mcp = {
-            "mcpServers": {
-                "otel-ingest": {
-                    "type": "http",
-                    "url": f"http://{self.query}/mcp",
-                    "headers": {"Authorization": f"Bearer {self.read_token}"},
-                }
-            }
-        }
-        return f"""
-Send telemetry: instrument any Python service by its environment alone
-
-    pip install opentelemetry-distro opentelemetry-exporter-otlp && opentelemetry-bootstrap -a install
-    export OTEL_SERVICE_NAME=my-service
-    export OTEL_EXPORTER_OTLP_ENDPOINT=http://{self.http}
-    export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
-    export OTEL_LOGS_EXPORTER=otlp
-    opentelemetry-instrument python app.py
-
-Ask for it: MCP configuration of your agent (read token; {self.data_dir}/tokens/ has it and the admin's)
-
-    {json.dumps(mcp)}
-
-Look: http://{self.query}/?token={self.read_token}
-Try it: otel-ingest demo          Stop: Ctrl-C (what was accepted is committed first)
-"""
 
 
 def register(app: typer.Typer) -> None:
@@ -89,6 +40,13 @@ def up(
         bool | None,
         typer.Option("--insecure", help="Listen beyond loopback without TLS (behind a proxy)"),
     ] = None,
+    tls_cert_file: Annotated[
+        Path | None, typer.Option("--tls-cert-file", help="Certificate chain, PEM: all listeners speak TLS")
+    ] = None,
+    tls_key_file: Annotated[Path | None, typer.Option("--tls-key-file", help="Its private key, PEM")] = None,
+    tls_client_ca_file: Annotated[
+        Path | None, typer.Option("--tls-client-ca-file", help="Ask clients for a certificate of these CAs")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the ready line as a JSON object, nothing else")
     ] = False,
@@ -105,6 +63,9 @@ def up(
         http_endpoint=http,
         query_endpoint=query,
         insecure=insecure,
+        tls_cert_file=tls_cert_file,
+        tls_key_file=tls_key_file,
+        tls_client_ca_file=tls_client_ca_file,
     )
     log.configure(settings.log_level, as_json=settings.log_json)
     # Decoding makes millions of short-lived objects and no cycles: looking for cycles every 700 of them is a tax.
@@ -113,7 +74,7 @@ def up(
     try:
         with asyncio.Runner(loop_factory=compose.loop_factory()) as runner:
             runner.run(serve(settings, as_json=as_json))
-    except (StoreError, AddressInUseError) as error:
+    except (StoreError, AddressInUseError, TlsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
 
@@ -122,14 +83,7 @@ async def serve(settings: Settings, *, as_json: bool) -> None:
     """Run until SIGINT or SIGTERM; stop in the reverse order of the start. A second signal ends it at once."""
     stop = _stop_event()
     async with AsyncExitStack() as stack:
-        system = await compose.start(settings, stack)
-        ready = Ready(
-            grpc=system.grpc,
-            http=system.http,
-            query=system.query,
-            data_dir=settings.data_dir,
-            read_token=system.read_token,
-        )
+        ready = await compose.start(settings, stack)
         sys.stdout.write((ready.as_json() if as_json else ready.line()) + "\n")
         sys.stdout.flush()
         if not as_json:

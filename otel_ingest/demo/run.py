@@ -5,9 +5,11 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,39 @@ _NEEDED = (
 _SERVICES = "otel_ingest.demo.services"
 
 
-async def run(*, http_endpoint: str, query_url: str, read_token: str, verbose: bool = False) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A running server: its URLs, the tokens it wants, and how its clients prove themselves over TLS."""
+
+    http_endpoint: str
+    query_url: str
+    read_token: str = field(repr=False)
+    ingest_token: str | None = field(repr=False, default=None)
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+
+    def exporter_variables(self) -> dict[str, str]:
+        """Return the OTEL_EXPORTER_OTLP_* variables of a service that exports here."""
+        values: dict[str, object] = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.http_endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_CERTIFICATE": self.ca_file,
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": self.client_cert,
+            "OTEL_EXPORTER_OTLP_CLIENT_KEY": self.client_key,
+            "OTEL_EXPORTER_OTLP_HEADERS": self.ingest_token and f"authorization=Bearer%20{self.ingest_token}",
+        }
+        return {name: str(value) for name, value in values.items() if value is not None}
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return the context for reading back from it."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.client_cert is not None:
+            context.load_cert_chain(self.client_cert, self.client_key)
+        return context
+
+
+async def run(target: Target, *, verbose: bool = False) -> int:
     """Return the exit code: 0 when a whole trace was printed; ``verbose`` shows what the services say."""
     missing = [name for name in _NEEDED if not _installed(name)]
     if missing:
@@ -43,7 +77,7 @@ async def run(*, http_endpoint: str, query_url: str, read_token: str, verbose: b
     ports = {name: _free_port() for name in ("shop", "payments", "worker")}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     async with httpx2.AsyncClient(timeout=20) as http:
-        async with _services(ports, urls, http_endpoint, verbose=verbose):
+        async with _services(ports, urls, target, verbose=verbose):
             try:
                 await _until_healthy(http, urls)
             except TimeoutError:
@@ -56,7 +90,7 @@ async def run(*, http_endpoint: str, query_url: str, read_token: str, verbose: b
                 answer = await http.post(f"{urls['shop']}/orders/{number}", params={"amount": amount})
                 typer.echo(f"  order {number} over {amount:.2f}: HTTP {answer.status_code}")
         typer.echo("asking the MCP server\n")
-        return await _print_traces(query_url, read_token)
+        return await _print_traces(target)
 
 
 def _installed(name: str) -> bool:
@@ -72,15 +106,18 @@ def _free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def _environment(name: str, urls: dict[str, str], endpoint: str) -> dict[str, str]:
+def _environment(name: str, urls: dict[str, str], target: Target) -> dict[str, str]:
     """Return all that instruments a service: variables, nothing else."""
     own = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}  # noqa: TID251 - children inherit it
-    return own | {
+    if target.ca_file is not None:
+        # requests prefers these to the certificate that an exporter was given.
+        own = {k: v for k, v in own.items() if k not in {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}}
+    return {
+        **own,
+        **target.exporter_variables(),
         "PAYMENTS_URL": urls["payments"],
         "WORKER_URL": urls["worker"],
         "OTEL_SERVICE_NAME": name,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_TRACES_EXPORTER": "otlp",
         "OTEL_LOGS_EXPORTER": "otlp",
         "OTEL_METRICS_EXPORTER": "otlp",
@@ -92,7 +129,7 @@ def _environment(name: str, urls: dict[str, str], endpoint: str) -> dict[str, st
 
 @asynccontextmanager
 async def _services(
-    ports: dict[str, int], urls: dict[str, str], endpoint: str, *, verbose: bool
+    ports: dict[str, int], urls: dict[str, str], target: Target, *, verbose: bool
 ) -> AsyncIterator[None]:
     """Run the services; at the end SIGINT, so that each sends what it still holds."""
     bin_dir = Path(sys.executable).parent
@@ -107,7 +144,7 @@ async def _services(
             str(bin_dir / "opentelemetry-instrument"),
             *command,
             f"--port={ports[name]}",
-            env=_environment(name, urls, endpoint),
+            env=_environment(name, urls, target),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=None if verbose else asyncio.subprocess.DEVNULL,
         )
@@ -140,11 +177,11 @@ async def _until_healthy(http: httpx2.AsyncClient, urls: dict[str, str]) -> None
                 await asyncio.sleep(_POLL_S)
 
 
-async def _print_traces(query_url: str, token: str) -> int:
+async def _print_traces(target: Target) -> int:
     """Print the trace of the failed order as logger_trace draws it."""
-    headers = {"Authorization": f"Bearer {token}"}
-    async with httpx2.AsyncClient(headers=headers, timeout=20) as http:
-        transport = streamable_http_client(f"{query_url}/mcp", http_client=http)
+    headers = {"Authorization": f"Bearer {target.read_token}"}
+    async with httpx2.AsyncClient(headers=headers, timeout=20, verify=target.ssl_context()) as http:
+        transport = streamable_http_client(f"{target.query_url}/mcp", http_client=http)
         async with Client(transport) as client:
             failed = await _first(client, {"component": "payments", "status": "error", "since": "5m"})
             if failed is None:
