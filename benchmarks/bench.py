@@ -158,7 +158,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, way in ways.items():
                 with server.sql() as cursor:
-                    cursor.execute("TRUNCATE log_records")
+                    cursor.execute("TRUNCATE log_records, request_digests_0, request_digests_1, request_digests_2")
                     cursor.execute("CHECKPOINT")
                 results.setdefault(name, []).append(measured(way, records))
                 with server.sql() as cursor:

@@ -12,7 +12,7 @@ import structlog
 
 from otel_ingest.errors import StoreUnavailable
 from otel_ingest.stats import ReceiverStats
-from storage.api import RejectedRow, RowSink
+from storage.api import Outcome, RowSink
 from storage.batch import Batch
 from storage.errors import PermanentStoreError, RetryableStoreError
 
@@ -28,7 +28,7 @@ _RETRY_PAUSE_S = 0.2
 @dataclass(slots=True)
 class _Entry:
     batch: Batch
-    done: asyncio.Future[list[RejectedRow]]
+    done: asyncio.Future[Outcome]
 
 
 class Batcher:
@@ -48,8 +48,8 @@ class Batcher:
         """Start the writers."""
         self._tasks = [asyncio.create_task(self._write_loop()) for _ in range(self._writers)]
 
-    async def submit(self, batch: Batch) -> list[RejectedRow]:
-        """Return, after COMMIT, the rows PostgreSQL refused. Raises StoreUnavailable: nothing was stored, try again."""
+    async def submit(self, batch: Batch) -> Outcome:
+        """Return, after COMMIT, what became of the batch. Raises StoreUnavailable: nothing was stored, try again."""
         if self._closing:
             raise StoreUnavailable("the server is stopping")
         if self._stats.queue_bytes + batch.size_bytes > self._stats.queue_capacity_bytes and self._stats.queue_bytes:
@@ -98,7 +98,7 @@ class Batcher:
     async def _commit(self, entries: list[_Entry]) -> None:
         started = time.perf_counter()
         try:
-            rejected = await self._write([e.batch for e in entries])
+            outcomes = await self._write([e.batch for e in entries])
         except (RetryableStoreError, PermanentStoreError) as error:
             _log.warning("not stored", requests=len(entries), reason=str(error))
             for entry in entries:
@@ -114,11 +114,13 @@ class Batcher:
             return
         self._stats.commit_s.observe(time.perf_counter() - started)
         self._stats.batch_rows.observe(sum(len(e.batch.rows) for e in entries))
-        for entry, rows in zip(entries, rejected, strict=True):
-            if not entry.done.done():
-                entry.done.set_result(rows)
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            if outcome.busy:
+                _settle(entry.done, StoreUnavailable("the same request is being stored at this moment"))
+            elif not entry.done.done():
+                entry.done.set_result(outcome)
 
-    async def _write(self, batches: list[Batch]) -> list[list[RejectedRow]]:
+    async def _write(self, batches: list[Batch]) -> list[Outcome]:
         """Write, trying again for a bounded time while PostgreSQL is away."""
         deadline = time.monotonic() + RETRY_DEADLINE_S
         while True:
@@ -130,7 +132,7 @@ class Batcher:
             await asyncio.sleep(_RETRY_PAUSE_S)
 
 
-def _settle(done: asyncio.Future[list[RejectedRow]], error: Exception) -> None:
+def _settle(done: asyncio.Future[Outcome], error: Exception) -> None:
     if not done.done():
         done.set_exception(error)
         # Its sender may have gone away; an error nobody waits for is not a warning of ours.

@@ -13,7 +13,7 @@ from grpc import aio
 from otel_ingest import errors
 from otel_ingest.answers import answer_of
 from otel_ingest.budget import Budget
-from otel_ingest.ingest import Ingest
+from otel_ingest.ingest import BATCH_ID_HEADER, Ingest
 from otel_ingest.limits import Limits
 from otel_ingest.signals import SIGNALS, Signal
 from otel_ingest.wire import Encoding
@@ -65,10 +65,10 @@ def _handler(signal: Signal, ingest: Ingest, authorize: Authorize, budget: Budge
         lease = budget.lease()
         decoding = False
         try:
-            await authorize(_authorization(context))
+            await authorize(_metadata(context, "authorization") or None)
             lease.charge(len(body))
             decoding = True
-            result = await ingest.export(signal, body, Encoding.PROTOBUF, "grpc")
+            result = await ingest.export(signal, body, Encoding.PROTOBUF, "grpc", _metadata(context, BATCH_ID_HEADER))
             return encode_response(signal, Encoding.PROTOBUF, result.rejected, result.message)
         except errors.IngestError as error:
             if not decoding:
@@ -81,11 +81,9 @@ def _handler(signal: Signal, ingest: Ingest, authorize: Authorize, budget: Budge
     return export
 
 
-def _authorization(context: Any) -> str | None:
-    for key, value in context.invocation_metadata() or ():
-        if key == "authorization":
-            return str(value)
-    return None
+def _metadata(context: Any, name: str) -> str:
+    """Return the first value of a key of the call's metadata; empty without one."""
+    return next((str(value) for key, value in context.invocation_metadata() or () if key == name), "")
 
 
 async def _abort(context: Any, error: errors.IngestError) -> None:

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from otel_ingest import errors
 from otel_ingest.answers import answer_of
 from otel_ingest.budget import Budget, Lease
-from otel_ingest.ingest import Ingest
+from otel_ingest.ingest import BATCH_ID_HEADER, Ingest
 from otel_ingest.limits import Limits
 from otel_ingest.signals import SIGNALS, Signal
 from otel_ingest.wire import Encoding, encoding_of
@@ -54,7 +54,7 @@ class HttpApp:
             encoding = encoding_of(headers.get("content-type", ""))
             body = await self._body(headers, receive, lease)
             waiting_for = None
-            result = await self._ingest.export(signal, body, encoding, "http")
+            result = await self._ingest.export(signal, body, encoding, "http", headers.get(BATCH_ID_HEADER, ""))
             content = encode_response(signal, encoding, result.rejected, result.message)
             response = Response(content, 200, media_type=encoding.value)
         except errors.IngestError as error:

@@ -8,17 +8,24 @@ import structlog
 
 from otel_ingest.batcher import Batcher
 from otel_ingest.decode import decode
-from otel_ingest.errors import IngestError, StoreUnavailable, TransientError
+from otel_ingest.errors import IngestError, MalformedRequest, StoreUnavailable, TransientError
 from otel_ingest.limits import Limits, Rejection
 from otel_ingest.signals import Signal
 from otel_ingest.stats import ReceiverStats
 from otel_ingest.wire import Encoding, Parsed, parse
-from otel_ingest.wire.status import rejection_message
+from otel_ingest.wire.status import duplicate_message, rejection_message
+from storage.api import Outcome
 from storage.batch import Batch, row_encoder
+from storage.keys import BATCH_ID_CHARS_MAX, RequestKey, request_key
 from storage.rows import ResourceRow, ScopeRow
 
 _log = structlog.get_logger(__name__)
 
+BATCH_ID_HEADER = "x-otel-ingest-batch-id"
+"""HTTP header and gRPC metadata: what the sender itself calls this request; sent again, it is stored once."""
+
+# Hashing takes 0.7 ms a MiB; more than this is done beside the event loop, where it costs a thread's switch.
+_HASH_HERE_BYTES = 1024 * 1024
 # About 5 ms of decoding; then others may run.
 _RECORDS_A_TURN = 500
 
@@ -40,20 +47,26 @@ class Ingest:
         self._stats = stats
         self._clock_ns = clock_ns
 
-    async def export(self, signal: Signal, body: bytes, encoding: Encoding, transport: str) -> ExportResult:
-        """Return once every record that is not rejected is committed.
+    async def export(
+        self, signal: Signal, body: bytes, encoding: Encoding, transport: str, batch_id: str = ""
+    ) -> ExportResult:
+        """Return once every record that is not rejected is committed, now or by the same request before.
+
+        ``batch_id``: what the sender calls the request (``BATCH_ID_HEADER``); empty: it is known by its content.
 
         Raises MalformedRequest: nothing of it could be read. Raises TransientError: nothing of it was stored.
         """
         # A task of its own, shielded: what a sender that goes away had sent is committed, and counted as such.
-        work = asyncio.create_task(self._accounted(signal, body, encoding, transport))
+        work = asyncio.create_task(self._accounted(signal, body, encoding, transport, batch_id))
         work.add_done_callback(_retrieve)
         return await asyncio.shield(work)
 
-    async def _accounted(self, signal: Signal, body: bytes, encoding: Encoding, transport: str) -> ExportResult:
+    async def _accounted(
+        self, signal: Signal, body: bytes, encoding: Encoding, transport: str, batch_id: str
+    ) -> ExportResult:
         """Export, and count the request by its outcome."""
         try:
-            result = await self._export(signal, body, encoding, transport)
+            result = await self._export(signal, body, encoding, transport, batch_id)
         except TransientError:
             self._stats.request(signal, transport, "refused")
             raise
@@ -73,27 +86,32 @@ class Ingest:
         """Count a request that was answered with ``error`` before it could be decoded."""
         self._stats.request(signal, transport, "refused" if isinstance(error, TransientError) else "failed")
 
-    async def _export(self, signal: Signal, body: bytes, encoding: Encoding, transport: str) -> ExportResult:
+    async def _export(
+        self, signal: Signal, body: bytes, encoding: Encoding, transport: str, batch_id: str
+    ) -> ExportResult:
+        key = await _key(signal, body, batch_id)
         parsed = parse(signal, body, encoding, self._limits)
         batch, positions, rejections = await self._decode(signal, parsed)
-        total = len(batch.rows) + sum(r.count for r in rejections)
+        batch.key = key
+        early = sum(r.count for r in rejections)
+        total = len(batch.rows) + early
         self._stats.received(signal, total)
-        early = total - len(batch.rows)
+        outcome = Outcome()
         if not batch.rows:
             self._stats.settled(signal, transport, rejected=early)
         else:
             try:
-                refused_rows = await self._batcher.submit(batch)
+                outcome = await self._batcher.submit(batch)
             except BaseException:
                 self._stats.settled(signal, transport, rejected=early, refused=len(batch.rows))
                 raise
-            rejections += [Rejection(positions[r.index], r.reason) for r in refused_rows]
-            late = len(refused_rows)
-            self._stats.settled(signal, transport, stored=len(batch.rows) - late, rejected=early + late)
-        if not rejections:
-            return ExportResult()
-        rejections.sort(key=lambda r: r.index)
-        return ExportResult(sum(r.count for r in rejections), rejection_message(signal, rejections, total))
+            rejections += [Rejection(positions[r.index], r.reason) for r in outcome.rejected]
+            late = len(outcome.rejected)
+            if outcome.duplicate_age_s is None:
+                self._stats.settled(signal, transport, stored=len(batch.rows) - late, rejected=early + late)
+            else:
+                self._stats.settled(signal, transport, duplicate=len(batch.rows), rejected=early)
+        return _result(signal, rejections, total, outcome)
 
     async def _decode(self, signal: Signal, parsed: Parsed) -> tuple[Batch, list[int], list[Rejection]]:
         """Return the encoded rows, each row's position in the request, and the rejections; lets others run."""
@@ -116,6 +134,28 @@ class Ingest:
                 if position % _RECORDS_A_TURN == 0:
                     await asyncio.sleep(0)
         return batch, positions, rejections
+
+
+async def _key(signal: Signal, body: bytes, batch_id: str) -> RequestKey:
+    """Return the key of a request. Raises MalformedRequest for a batch id that is too long."""
+    if len(batch_id) > BATCH_ID_CHARS_MAX:
+        text = f"{BATCH_ID_HEADER} has {len(batch_id)} characters, the limit is {BATCH_ID_CHARS_MAX}"
+        raise MalformedRequest(text, field=BATCH_ID_HEADER)
+    if len(body) <= _HASH_HERE_BYTES:
+        return request_key(signal.name, body, batch_id)
+    return await asyncio.to_thread(request_key, signal.name, body, batch_id)
+
+
+def _result(signal: Signal, rejections: list[Rejection], total: int, outcome: Outcome) -> ExportResult:
+    """Return what the sender is told: what is rejected, and whether the request was there before."""
+    rejected = sum(r.count for r in rejections) + outcome.rejected_before
+    sentences = []
+    if rejections:
+        rejections.sort(key=lambda r: r.index)
+        sentences.append(rejection_message(signal, rejections, total))
+    if outcome.duplicate_age_s is not None:
+        sentences.append(duplicate_message(outcome.duplicate_age_s, outcome.rejected_before))
+    return ExportResult(rejected, "; ".join(sentences))
 
 
 def _retrieve(work: asyncio.Task[ExportResult]) -> None:

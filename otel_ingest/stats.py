@@ -1,7 +1,8 @@
 """Counters of the receiver, by the names the OpenTelemetry Collector uses where it has them.
 
-The ledger: for each signal, received = stored + rejected + refused at rest, in records counted after decoding. What is
-refused before it is decoded is counted in requests (``otel_ingest_requests``): how many records it held is unknown.
+The ledger: for each signal, received = stored + rejected + refused + duplicate at rest, in records counted after
+decoding. ``duplicate``: of a request that was stored before; acknowledged, and not stored again. What is refused
+before it is decoded is counted in requests (``otel_ingest_requests``): how many records it held is unknown.
 """
 
 import os
@@ -16,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from otel_ingest.budget import Budget
 from otel_ingest.signals import SIGNALS, Signal
 
-_BOOKS = ("received", "stored", "rejected", "refused")
+_BOOKS = ("received", "stored", "rejected", "refused", "duplicate")
 _COMMIT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _BATCH_BUCKETS = (1, 10, 100, 512, 2_048, 8_192, 32_768, 131_072)
 
@@ -60,13 +61,15 @@ class ReceiverStats:
         stored: int = 0,
         rejected: int = 0,
         refused: int = 0,
+        duplicate: int = 0,
     ) -> None:
         """Count what became of records that were received."""
         book = self._ledger[signal.name]
         book["stored"] += stored
         book["rejected"] += rejected
         book["refused"] += refused
-        for name, records in (("accepted", stored), ("refused", refused), ("failed", rejected)):
+        book["duplicate"] += duplicate
+        for name, records in (("accepted", stored + duplicate), ("refused", refused), ("failed", rejected)):
             if records or name != "failed":
                 key = (name, signal.metric_noun, transport)
                 self._by_transport[key] = self._by_transport.get(key, 0) + records
@@ -77,7 +80,7 @@ class ReceiverStats:
         self._requests[key] = self._requests.get(key, 0) + 1
 
     def ledger(self) -> dict[str, dict[str, int]]:
-        """Return {signal: {received, stored, rejected, refused}} in records."""
+        """Return {signal: {received, stored, rejected, refused, duplicate}} in records."""
         return {name: dict(book) for name, book in self._ledger.items()}
 
     def collect(self) -> Iterator[Metric]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from storage.columns import TELEMETRY_TABLES, Column, TelemetryTable
+from storage.keys import RequestKey
 from storage.rows import ResourceRow, Row, ScopeRow
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
@@ -37,12 +38,23 @@ _FIXED = {
 _FIXED_BYTES = {"timestamptz": 8, "bigint": 8, "integer": 4, "boolean": 1, "uuid": 16, "double": 8}
 
 
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A record PostgreSQL itself refused: its position in ``Batch.rows`` and why, in words for the sender."""
+
+    index: int
+    reason: str
+
+
 @dataclass(slots=True)
 class Batch:
     """Encoded rows of one table from one request, with the resources and scopes they name.
 
     ``rows`` holds one ``bytes`` a record (a COPY tuple), so that a record PostgreSQL refuses can be taken out;
     ``days`` are the UTC days (days since the epoch) its times fall on: their partitions must exist before the COPY.
+    ``key`` says which request this is, so that it is stored once (None: it is stored whatever came before).
+    ``attempts``: transactions that may have stored it already, as ``storage.transactions`` says, each with the rows
+    that PostgreSQL had refused in it; the sink adds to it when a COMMIT stays without an answer.
     """
 
     table: TelemetryTable
@@ -51,6 +63,8 @@ class Batch:
     days: set[int] = field(default_factory=set)
     resources: dict[bytes, ResourceRow] = field(default_factory=dict)
     scopes: dict[bytes, ScopeRow] = field(default_factory=dict)
+    key: RequestKey | None = None
+    attempts: dict[str, list[RejectedRow]] = field(default_factory=dict)
 
     def add(self, time_us: int, encoded: bytes) -> None:
         """Add one encoded row whose ``time`` is ``time_us``."""

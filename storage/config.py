@@ -4,6 +4,21 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class Windows:
+    """How long a request that comes again is known, in seconds; see ``storage.digests`` for the periods.
+
+    Windows may differ between receivers of one database, the periods must not. A window is at most its period.
+    """
+
+    unnamed_s: float = 15 * 60
+    """Requests known by their content."""
+    named_s: float = 48 * 3600
+    """Requests that their sender named."""
+    unnamed_period_s: float = 3600
+    named_period_s: float = 4 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
 class StorageConfig:
     """Where PostgreSQL is and how much of it is used."""
 

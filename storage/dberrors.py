@@ -21,6 +21,16 @@ def is_data_error(error: BaseException) -> bool:
     return over_limit or isinstance(cause, psycopg.DataError | psycopg.IntegrityError)
 
 
+def may_be_committed(error: BaseException) -> bool:
+    """Whether a COMMIT that failed with ``error`` may have committed: the server did not answer it with an error.
+
+    57P0x ends a session that is stopped while it waits for a synchronous standby, its transaction committed.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None)
+    return state is None or state.startswith(("57P", "08"))
+
+
 def translate(error: BaseException) -> StoreError:
     """Return what an error of SQLAlchemy or psycopg means to a caller; its text names no values and no URL."""
     if isinstance(error, PoolTimeoutError):

@@ -8,6 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.batch import Batch
 from storage.rows import ResourceRow, ScopeRow
 
+Interned = ResourceRow | ScopeRow
+
 _RESOURCES = text("""
 INSERT INTO resources (id, component, attributes, dropped_attributes_count, schema_url, exact)
 VALUES (CAST(:id AS uuid), :component, CAST(:attributes AS jsonb), :dropped_attributes_count, :schema_url, :exact)
@@ -20,9 +22,7 @@ ON CONFLICT (id) DO NOTHING
 """)
 
 
-def unknown(
-    batches: Sequence[Batch], places: Iterable[tuple[int, int]], known: Container[bytes]
-) -> list[ResourceRow | ScopeRow]:
+def unknown(batches: Sequence[Batch], places: Iterable[tuple[int, int]], known: Container[bytes]) -> list[Interned]:
     """Return what the rows at ``places`` (batch, index) name and is not known to be committed.
 
     Resources come first, each kind in the order of ids: two writers then never wait in a circle.
@@ -38,17 +38,17 @@ def unknown(
     ]
 
 
-async def insert(connection: AsyncConnection, rows: Sequence[ResourceRow | ScopeRow]) -> None:
+async def insert(connection: AsyncConnection, rows: Sequence[Interned]) -> None:
     """Insert those that are not there, in the order given."""
     for statement, some in _by_statement(rows):
         if some:
             await connection.execute(statement, some)
 
 
-def _by_statement(rows: Sequence[ResourceRow | ScopeRow]) -> Iterator[tuple[TextClause, list[dict[str, object]]]]:
+def _by_statement(rows: Sequence[Interned]) -> Iterator[tuple[TextClause, list[dict[str, object]]]]:
     yield _RESOURCES, [_parameters(row) for row in rows if isinstance(row, ResourceRow)]
     yield _SCOPES, [_parameters(row) for row in rows if isinstance(row, ScopeRow)]
 
 
-def _parameters(row: ResourceRow | ScopeRow) -> dict[str, object]:
+def _parameters(row: Interned) -> dict[str, object]:
     return row._asdict() | {"id": row.id.hex(), "attributes": row.attributes.decode()}

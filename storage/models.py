@@ -130,3 +130,22 @@ tokens = Table(
     Column("revoked_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),
 )
+
+
+def _digest_table(name: str, *columns: Column[Any]) -> Table:
+    """Return one table of a ring of ``storage.digests``."""
+    return Table(
+        name,
+        metadata,
+        Column("digest", Uuid, primary_key=True),
+        *columns,
+        Column("time", DateTime(timezone=True), nullable=False, comment="When the request was stored"),
+        Column("rejected", Integer, nullable=False, comment="Records of it that PostgreSQL refused"),
+    )
+
+
+request_digests = [_digest_table(f"request_digests_{n}") for n in range(3)]
+batch_id_digests = [
+    _digest_table(f"batch_id_digests_{n}", Column("content", Uuid, nullable=False, comment="Digest of the request"))
+    for n in range(3)
+]

@@ -1,65 +1,62 @@
 """Step 6: batches -> COPY, COMMIT. When ``write`` returns, the rows are durable and readers see them."""
 
+import contextlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 import psycopg
 from psycopg import AsyncConnection as PsycopgConnection
 from psycopg import errors as pg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
 from storage import partitions
-from storage.api import RejectedRow
+from storage.api import Outcome
 from storage.batch import COPY_HEADER, COPY_TRAILER, Batch
-from storage.dberrors import is_data_error, translate
-from storage.interning import insert, unknown
-from storage.rows import ResourceRow, ScopeRow
+from storage.config import Windows
+from storage.dberrors import is_data_error, may_be_committed, translate
+from storage.digests import Digests
+from storage.errors import OutcomeUnknown
+from storage.interning import Interned, insert, unknown
+from storage.rows import ResourceRow
+from storage.transactions import reference
+from storage.work import Place, Work
 
 # One send to libpq: large enough that its calls cost nothing, small enough to keep the event loop lively.
 _COPY_CHUNK_BYTES = 256 * 1024
 # Ids known to be committed; a resource is ~100 bytes here, so this is some 10 MB at its very most.
 _KNOWN_IDS_MAX = 50_000
 
-Row = tuple[int, int]
-"""A row's place: batch, index in the batch."""
-
 
 class PostgresSink:
     """``storage.api.RowSink`` over COPY BINARY."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, windows: Windows | None = None) -> None:
         self._engine = engine
+        self._digests = Digests(windows or Windows())
         self._days: dict[str, set[int]] = {}
         self._known: OrderedDict[bytes, None] = OrderedDict()
 
-    async def write(self, batches: Sequence[Batch]) -> list[list[RejectedRow]]:
+    async def write(self, batches: Sequence[Batch]) -> list[Outcome]:
         """See ``RowSink.write``."""
-        rejected: list[list[RejectedRow]] = [[] for _ in batches]
-        places = [(b, i) for b, batch in enumerate(batches) for i in range(len(batch.rows))]
-        if not places:
-            return rejected
-        await self._ensure_partitions(batches)
-        places = self._without_partition(batches, places, rejected)
+        work = Work(batches)
         try:
-            await self._store_or_isolate(batches, places, rejected)
+            if work.places:
+                await self._ensure_partitions(batches)
+                self._without_partition(work)
+                await self._store_or_isolate(work)
         except (psycopg.Error, SQLAlchemyError, OSError) as error:
             raise translate(error) from error
-        return rejected
+        return work.outcomes()
 
-    async def _store_or_isolate(
-        self, batches: Sequence[Batch], places: list[Row], rejected: list[list[RejectedRow]]
-    ) -> None:
+    async def _store_or_isolate(self, work: Work) -> None:
         """Store all rows, or all but those that PostgreSQL refuses."""
-        if not places:
-            return
         try:
-            await self._store_with_new_partitions(batches, places)
+            await self._store_with_new_partitions(work)
         except (psycopg.Error, DBAPIError) as error:
             if not is_data_error(error):
                 raise
-            for (batch, index), reason in await self._isolate(batches, places):
-                rejected[batch].append(RejectedRow(index, reason))
+            await self._transaction(work, self._store_what_can_be)
 
     async def _ensure_partitions(self, batches: Sequence[Batch]) -> None:
         """Make what is missing for the days of these batches."""
@@ -69,56 +66,70 @@ class PostgresSink:
         if missing:
             known |= await partitions.ensure_days(self._engine, table, missing)
 
-    def _without_partition(
-        self, batches: Sequence[Batch], places: list[Row], rejected: list[list[RejectedRow]]
-    ) -> list[Row]:
-        """Take out rows of days that may have no partition any more (the maximum is reached)."""
-        known = self._days[batches[0].table.name]
-        if all(batch.days <= known for batch in batches):
-            return places
-        kept = []
-        for b, i in places:
-            if batches[b].day_of_row(i) in known:
-                kept.append((b, i))
-            else:
-                reason = f"its day would need one partition more than the {partitions.PARTITIONS_MAX} allowed"
-                rejected[b].append(RejectedRow(i, reason))
-        return kept
+    def _without_partition(self, work: Work) -> None:
+        """Reject rows of days that may have no partition any more (the maximum is reached)."""
+        known = self._days[work.batches[0].table.name]
+        if all(batch.days <= known for batch in work.batches):
+            return
+        reason = f"its day would need one partition more than the {partitions.PARTITIONS_MAX} allowed"
+        work.refuse_early([((b, i), reason) for b, i in work.places if work.batches[b].day_of_row(i) not in known])
 
-    async def _store_with_new_partitions(self, batches: Sequence[Batch], places: list[Row]) -> None:
+    async def _store_with_new_partitions(self, work: Work) -> None:
         """Store; when a partition went away meanwhile (retention), make it again and store once more."""
         try:
-            await self._store(batches, places)
+            await self._transaction(work, self._store)
         except (DBAPIError, psycopg.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             if not (isinstance(cause, pg.CheckViolation) and "no partition of relation" in str(cause)):
                 raise
-            self._days.pop(batches[0].table.name, None)
-            await self._ensure_partitions(batches)
-            await self._store(batches, places)
+            self._days.pop(work.batches[0].table.name, None)
+            await self._ensure_partitions(work.batches)
+            await self._transaction(work, self._store)
 
-    async def _store(self, batches: Sequence[Batch], places: list[Row]) -> None:
-        """One transaction: resources, scopes, rows, COMMIT."""
-        new = unknown(batches, places, self._known)
-        async with self._engine.connect() as connection, connection.begin():
-            await insert(connection, new)
-            await _copy(connection, batches, places)
-        self._remember(batches, new)
+    async def _transaction(
+        self, work: Work, store: Callable[[AsyncConnection, Work], Awaitable[list[Interned]]]
+    ) -> None:
+        """Claim the keys, store, COMMIT; what is known of the store is learnt only then."""
+        work.begin()
+        async with self._engine.connect() as connection:
+            transaction = await connection.begin()
+            try:
+                claimed = await self._digests.claim(connection, work.keys)
+                work.claimed(claimed)
+                new = await store(connection, work)
+                await self._digests.note_rejected(connection, claimed, work.rejected_by_key())
+                named = await reference(connection, claimed.xid) if claimed.xid else ""
+            except BaseException:
+                await _undo(transaction)
+                raise
+            try:
+                await transaction.commit()
+            except (psycopg.Error, SQLAlchemyError, OSError) as error:
+                if not may_be_committed(error):
+                    raise
+                work.outcome_unknown(named)
+                raise OutcomeUnknown("the connection broke during COMMIT", transaction=named) from error
+        self._remember(work.batches, new)
 
-    async def _isolate(self, batches: Sequence[Batch], places: list[Row]) -> list[tuple[Row, str]]:
-        """Store what can be stored, in one transaction; return the place and the reason of each row that cannot.
+    async def _store(self, connection: AsyncConnection, work: Work) -> list[Interned]:
+        """Resources, scopes, rows; return what was new."""
+        new = unknown(work.batches, work.places, self._known)
+        await insert(connection, new)
+        await _copy(connection, work.batches, work.places)
+        return new
+
+    async def _store_what_can_be(self, connection: AsyncConnection, work: Work) -> list[Interned]:
+        """Store what can be stored; note the place and the reason of each row that cannot.
 
         Every attempt is a savepoint: one that fails costs its own rows only, and what breaks the connection undoes all.
         """
-        async with self._engine.connect() as connection, connection.begin():
-            new = unknown(batches, places, self._known)
-            faults = await _insert_one_by_one(connection, new)
-            refused, sound = _split(batches, places, faults)
-            refused += await _copy_by_halving(connection, batches, sound)
-        self._remember(batches, [row for row in new if row.id not in faults])
-        return refused
+        new = unknown(work.batches, work.places, self._known)
+        faults = await _insert_one_by_one(connection, new)
+        refused, sound = _split(work.batches, work.places, faults)
+        work.refuse(refused + await _copy_by_halving(connection, work.batches, sound))
+        return [row for row in new if row.id not in faults]
 
-    def _remember(self, batches: Sequence[Batch], new: Sequence[ResourceRow | ScopeRow]) -> None:
+    def _remember(self, batches: Sequence[Batch], new: Sequence[Interned]) -> None:
         """Note what is committed now, and what was used; what was not used for longest is forgotten first."""
         self._known.update((row.id, None) for row in new)
         for batch in batches:
@@ -129,7 +140,13 @@ class PostgresSink:
             self._known.popitem(last=False)
 
 
-async def _insert_one_by_one(connection: AsyncConnection, rows: Sequence[ResourceRow | ScopeRow]) -> dict[bytes, str]:
+async def _undo(transaction: AsyncTransaction) -> None:
+    """Roll back; what broke the transaction is the error to hear of, not that it cannot be rolled back any more."""
+    with contextlib.suppress(psycopg.Error, SQLAlchemyError, OSError):
+        await transaction.rollback()
+
+
+async def _insert_one_by_one(connection: AsyncConnection, rows: Sequence[Interned]) -> dict[bytes, str]:
     """Insert what can be inserted; return id -> reason of what PostgreSQL refused."""
     faults = {}
     for row in rows:
@@ -145,8 +162,8 @@ async def _insert_one_by_one(connection: AsyncConnection, rows: Sequence[Resourc
 
 
 def _split(
-    batches: Sequence[Batch], places: list[Row], faults: dict[bytes, str]
-) -> tuple[list[tuple[Row, str]], list[Row]]:
+    batches: Sequence[Batch], places: list[Place], faults: dict[bytes, str]
+) -> tuple[list[tuple[Place, str]], list[Place]]:
     """Return the rows that name a refused resource or scope, with the reason, and the others."""
     if not faults:
         return [], places
@@ -162,8 +179,8 @@ def _split(
 
 
 async def _copy_by_halving(
-    connection: AsyncConnection, batches: Sequence[Batch], places: list[Row]
-) -> list[tuple[Row, str]]:
+    connection: AsyncConnection, batches: Sequence[Batch], places: list[Place]
+) -> list[tuple[Place, str]]:
     """Copy what can be copied; return the place and the reason of each row that cannot. 2·k·log2(n) COPYs for k."""
     refused = []
     pending = [places] if places else []
@@ -183,8 +200,10 @@ async def _copy_by_halving(
     return refused
 
 
-async def _copy(connection: AsyncConnection, batches: Sequence[Batch], places: list[Row]) -> None:
+async def _copy(connection: AsyncConnection, batches: Sequence[Batch], places: list[Place]) -> None:
     """COPY the rows at ``places``; all batches are of one table."""
+    if not places:
+        return
     table = batches[0].table
     columns = ", ".join(column.name for column in table.columns)
     statement = f"COPY {table.name} ({columns}) FROM STDIN (FORMAT BINARY)"

@@ -65,6 +65,22 @@ def rejection_message(signal: Signal, rejections: Sequence[Rejection], total: in
     return _bounded(f"rejected {rejected} of {total} {signal.record}s: {shown}{tail}")
 
 
+def duplicate_message(age_s: float, rejected_before: int) -> str:
+    """Return one English sentence for a request that was stored before, and what PostgreSQL had refused of it."""
+    then = f", {rejected_before} of its records were rejected then" if rejected_before else ""
+    return f"same request as {_ago(age_s)} ago, stored once{then}"
+
+
+def _ago(age_s: float) -> str:
+    """Return a time span as people say it: 0.3 s, 12 s, 5 min, 3 h."""
+    if age_s < 10:  # noqa: PLR2004 - where a tenth of a second still says something
+        return f"{age_s:.1f} s"
+    for unit, seconds, limit in (("s", 1, 120), ("min", 60, 7_200)):
+        if age_s < limit:
+            return f"{age_s / seconds:.0f} {unit}"
+    return f"{age_s / 3600:.0f} h"
+
+
 def _position(rejection: Rejection) -> str:
     last = rejection.index + rejection.count - 1
     return str(rejection.index) if rejection.count == 1 else f"{rejection.index}-{last}"

@@ -304,6 +304,24 @@ def c26_grpc(t: Target) -> None:
     rejected_grpc(t.call("logs", one_bad()))
 
 
+def c27(t: Target) -> None:
+    for data, content_type in ((body(), PB), (json.dumps(document()).encode(), JSON)):
+        ok_http(t.post("/v1/logs", data, content_type))
+        again = t.post("/v1/logs", data, content_type)
+        expect(again.status == 200, again)
+        if content_type == JSON:
+            partial = json.loads(again.body)["partialSuccess"]
+            expect(set(partial) == {"errorMessage"} and "stored once" in partial["errorMessage"], partial)
+        else:
+            expect("stored once" in rejected_http(again, 0), again.body)
+
+
+def c27_grpc(t: Target) -> None:
+    data = body()
+    expect(t.call("logs", data) == b"", "a warning on the first")
+    rejected_grpc(t.call("logs", data), 0)
+
+
 def c28(t: Target) -> None:
     rejected_http(t.post("/v1/logs", body(2, span_id=b"x"), PB), 2)
 
@@ -557,8 +575,8 @@ REQUIREMENTS = [
         "MUST",
         "partial success",
         "a warning has rejected 0 and a message",
-        "no warnings are sent yet",
-        "no warnings are sent yet",
+        c27,
+        c27_grpc,
     ),
     Requirement("C28", "ours", "partial success", "all records invalid: success, all rejected", c28, c28_grpc),
     Requirement("C29", "MUST", "failures", "undecodable: 400 or INVALID_ARGUMENT with BadRequest", c29, c29_grpc),

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage import migrate, partitions
 from storage import sink as sink_module
+from storage.api import Outcome
 from storage.batch import Batch
 from storage.errors import RetryableStoreError
 from storage.sink import PostgresSink
@@ -30,9 +31,9 @@ async def test_rows_are_readable_when_write_returns(engine: AsyncEngine) -> None
     """Two batches in one call: all rows of both are there, resources and scopes once."""
     sink = PostgresSink(engine)
 
-    rejected = await sink.write([batch_of([log_row()] * 3), batch_of([log_row()] * 2)])
+    outcomes = await sink.write([batch_of([log_row()] * 3), batch_of([log_row()] * 2)])
 
-    assert rejected == [[], []]
+    assert outcomes == [Outcome(), Outcome()]
     assert await count(engine) == 5
     async with engine.connect() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM resources"))).scalar_one() == 1
@@ -61,11 +62,11 @@ async def test_poison_rows_cost_only_themselves(engine: AsyncEngine) -> None:
         rows[index] = log_row(attributes=b'{"broken')
     clean = batch_of([log_row()])
 
-    rejected = await PostgresSink(engine).write([clean, batch_of(rows)])
+    outcomes = await PostgresSink(engine).write([clean, batch_of(rows)])
 
-    assert rejected[0] == []
-    assert sorted(r.index for r in rejected[1]) == [13, 77]
-    assert all("PostgreSQL refused it" in r.reason for r in rejected[1])
+    assert outcomes[0] == Outcome()
+    assert sorted(r.index for r in outcomes[1].rejected) == [13, 77]
+    assert all("PostgreSQL refused it" in r.reason for r in outcomes[1].rejected)
     assert await count(engine) == 99
 
 
@@ -77,11 +78,11 @@ async def test_rows_of_a_refused_resource_cost_no_neighbour(engine: AsyncEngine)
     bad = batch_of([log_row(resource_id=long.id), log_row(), log_row(resource_id=long.id)])
     bad.resources[long.id] = long
 
-    rejected = await PostgresSink(engine).write([batch_of([log_row()] * 2), bad])
+    outcomes = await PostgresSink(engine).write([batch_of([log_row()] * 2), bad])
 
-    assert rejected[0] == []
-    assert [r.index for r in rejected[1]] == [0, 2]
-    assert all("refused its resource" in r.reason for r in rejected[1])
+    assert outcomes[0] == Outcome()
+    assert [r.index for r in outcomes[1].rejected] == [0, 2]
+    assert all("refused its resource" in r.reason for r in outcomes[1].rejected)
     assert await count(engine) == 3
 
 
@@ -100,9 +101,9 @@ async def test_json_nested_too_deep_is_refused_not_retried(engine: AsyncEngine) 
     """PostgreSQL's stack limit is the row's fault: the row is named, the others are stored."""
     deep = b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
 
-    rejected = await PostgresSink(engine).write([batch_of([log_row(), log_row(attributes=deep), log_row()])])
+    outcomes = await PostgresSink(engine).write([batch_of([log_row(), log_row(attributes=deep), log_row()])])
 
-    assert [r.index for r in rejected[0]] == [1]
+    assert [r.index for r in outcomes[0].rejected] == [1]
     assert await count(engine) == 2
 
 
@@ -130,7 +131,7 @@ async def test_one_request_of_fifteen_hundred_days(engine: AsyncEngine) -> None:
     """More partitions than one transaction has locks for by default; each day gets its own, each row is stored."""
     rows = [log_row(time=now_us() - day * DAY_US) for day in range(1_500)]
 
-    assert await PostgresSink(engine).write([batch_of(rows)]) == [[]]
+    assert await PostgresSink(engine).write([batch_of(rows)]) == [Outcome()]
     assert await count(engine) == 1_500
 
 
@@ -141,10 +142,10 @@ async def test_days_past_the_maximum_of_partitions_are_refused(
     monkeypatch.setattr(partitions, "PARTITIONS_MAX", 2)
     rows = [log_row(time=now_us() + day * DAY_US) for day in (0, 1, 2, 1)]
 
-    rejected = await PostgresSink(engine).write([batch_of(rows)])
+    outcomes = await PostgresSink(engine).write([batch_of(rows)])
 
-    assert [r.index for r in rejected[0]] == [2]
-    assert "partition" in rejected[0][0].reason
+    assert [r.index for r in outcomes[0].rejected] == [2]
+    assert "partition" in outcomes[0].rejected[0].reason
     assert await count(engine) == 3
 
 
@@ -152,7 +153,7 @@ async def test_partitions_appear_for_years_back_and_ahead(engine: AsyncEngine) -
     """A record nine years old and one nine years ahead find their day."""
     rows = [log_row(time=now_us() - 9 * YEAR_US), log_row(time=now_us() + 9 * YEAR_US)]
 
-    assert await PostgresSink(engine).write([batch_of(rows)]) == [[]]
+    assert await PostgresSink(engine).write([batch_of(rows)]) == [Outcome()]
     assert await count(engine) == 2
 
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
+from storage.api import Outcome
 from storage.columns import TELEMETRY_TABLES, Column, TelemetryTable
 from storage.config import StorageConfig
 from storage.engine import write_engine
@@ -70,7 +71,7 @@ async def store_and_read(url: str, table: TelemetryTable, rows: list[Row]) -> li
     try:
         async with engine.begin() as connection:
             await connection.execute(text(f"TRUNCATE {table.name}"))
-        assert await PostgresSink(engine).write([batch_of(rows, table)]) == [[]]
+        assert await PostgresSink(engine).write([batch_of(rows, table)]) == [Outcome()]
         stored = TABLES[table.name]
         query = select(*(stored.c[column.name] for column in table.columns)).order_by(stored.c.id)
         async with engine.connect() as connection:

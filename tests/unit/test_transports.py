@@ -22,7 +22,7 @@ from otel_ingest.signals import LOGS
 from otel_ingest.stats import ReceiverStats
 from otel_ingest.wire import Encoding
 from otel_ingest.wire.codings import PIECE_BYTES_MAX, Decompressor
-from storage.api import RejectedRow
+from storage.api import Outcome
 from storage.batch import Batch
 from tests.factories import batch_of, log_record, log_row, logs_request
 
@@ -41,13 +41,13 @@ class HeldSink:
         self.rows = 0
         self.sizes: list[int] = []
 
-    async def write(self, batches: Sequence[Batch]) -> list[list[RejectedRow]]:
+    async def write(self, batches: Sequence[Batch]) -> list[Outcome]:
         """See ``RowSink.write``."""
         self.entered.set()
         await self.gate.wait()
         self.rows += sum(len(batch.rows) for batch in batches)
         self.sizes.append(sum(batch.size_bytes for batch in batches))
-        return [[] for _ in batches]
+        return [Outcome() for _ in batches]
 
 
 async def everyone(_: str | None) -> None:
@@ -97,7 +97,7 @@ async def test_a_sender_that_goes_away_is_counted_as_stored() -> None:
     await rig.batcher.close()
 
     assert rig.sink.rows == 1
-    assert rig.stats.ledger()["logs"] == {"received": 1, "stored": 1, "rejected": 0, "refused": 0}
+    assert rig.stats.ledger()["logs"] == {"received": 1, "stored": 1, "rejected": 0, "refused": 0, "duplicate": 0}
     assert rig.requests() == {("grpc", "accepted"): 1}
 
 

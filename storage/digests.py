@@ -1,0 +1,195 @@
+"""Once: the key of a request is claimed in the transaction of its rows, and is unique while its window lasts.
+
+Each kind of key (unnamed, named) has a ring of three tables, and a period of time fills one of them; which one is told
+by PostgreSQL's own clock, the start of the transaction. During the first window of a period a key is claimed in the
+table of the period before as well. So two transactions within one window of each other always claim in one common
+table, and its unique index makes the second wait for the first: it is a duplicate when that commits, and stores when
+that aborts. Nothing depends on how long transactions take. The third table is the one that is emptied.
+
+Claims are made in one order (table, then digest), before anything else is locked: writers never wait in a circle.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.config import Windows
+from storage.keys import RequestKey
+
+TABLES_A_RING = 3
+_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """One kind of key: its tables are ``{name}_0`` to ``{name}_2``."""
+
+    name: str
+    window_us: int
+    period_us: int
+    has_content: bool
+
+    def table(self, period: int) -> str:
+        """Return the table of a period, counted since 1970."""
+        return f"{self.name}_{period % TABLES_A_RING}"
+
+    def phase(self, at_us: int) -> "Phase":
+        """Return what a transaction that began at ``at_us`` claims in."""
+        period, into = divmod(at_us, self.period_us)
+        begin = at_us - into
+        if into < self.window_us:
+            return Phase(begin, begin + self.window_us, (self.table(period - 1), self.table(period)))
+        return Phase(begin + self.window_us, begin + self.period_us, (self.table(period),))
+
+    def spare(self, at_us: int) -> str:
+        """Return the table that nothing claims in, in this period: the next period's."""
+        return self.table(at_us // self.period_us + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of time (microseconds since 1970, ``until_us`` excluded) and the tables to claim in, in order."""
+
+    since_us: int
+    until_us: int
+    tables: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The request that has a key already: seconds ago, its content, rows refused then, xmin of its transaction."""
+
+    age_s: float
+    content: bytes
+    rejected: int
+    xmin: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The transaction's number and begin, and the keys that were taken, with who took them; all others are ours now."""
+
+    xid: int
+    at_us: int
+    taken: Mapping[RequestKey, Earlier]
+
+
+def rings(windows: Windows) -> tuple[Ring, Ring]:
+    """Return the ring of unnamed keys and the ring of named ones."""
+    return (
+        _ring("request_digests", windows.unnamed_s, windows.unnamed_period_s, has_content=False),
+        _ring("batch_id_digests", windows.named_s, windows.named_period_s, has_content=True),
+    )
+
+
+def _ring(name: str, window_s: float, period_s: float, *, has_content: bool) -> Ring:
+    return Ring(name, round(min(window_s, period_s) * _US), round(period_s * _US), has_content)
+
+
+def _claim_in(ring: Ring, table: str) -> TextClause:
+    """Return the claim in one table; it claims nothing when the transaction began outside of the phase.
+
+    A row that is past the window (its table was not emptied yet) is as good as none. RETURNING comes as one array: one
+    row, whatever happened, carries the clock and the number of the transaction.
+    """
+    more, array, update = ("", "", "")
+    if ring.has_content:
+        more, array, update = ", content", ", CAST(:contents AS uuid[])", "content = excluded.content, "
+    return text(f"""
+WITH claimed AS (
+  INSERT INTO {table} AS d (digest{more}, time, rejected)
+  SELECT digest{more}, now(), 0 FROM unnest(CAST(:digests AS uuid[]){array}) AS u (digest{more})
+  WHERE CAST(extract(epoch FROM now()) * 1000000 AS bigint) BETWEEN :since AND :until - 1
+  ON CONFLICT (digest) DO UPDATE SET {update}time = excluded.time, rejected = 0
+    WHERE d.time <= now() - make_interval(secs => :window)
+  RETURNING digest
+)
+SELECT CAST(extract(epoch FROM now()) * 1000000 AS bigint) AS at_us,
+       CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS xid,
+       ARRAY(SELECT digest FROM claimed) AS digests
+""")  # noqa: S608 - the name of a table of ours
+
+
+def _taken_in(ring: Ring, table: str) -> TextClause:
+    return text(f"""
+SELECT digest, {"content" if ring.has_content else "digest"} AS content, rejected,
+       CAST(CAST(xmin AS text) AS bigint) AS xmin,
+       CAST(extract(epoch FROM now() - time) AS double precision) AS age_s
+FROM {table} WHERE digest = ANY(CAST(:digests AS uuid[]))
+""")  # noqa: S608
+
+
+def _note_in(table: str) -> TextClause:
+    return text(f"UPDATE {table} SET rejected = :rejected WHERE digest = CAST(:digest AS uuid)")  # noqa: S608
+
+
+class Digests:
+    """Claims keys; remembers only how PostgreSQL's clock differs from ours, to name the right tables at first."""
+
+    def __init__(self, windows: Windows) -> None:
+        self._rings = rings(windows)
+        self._ahead_us = 0
+
+    async def claim(self, connection: AsyncConnection, keys: Iterable[RequestKey]) -> Claimed:
+        """Claim keys of different digests in the transaction of ``connection``, before anything else is done there.
+
+        Waits for other transactions that claimed one of the keys, for lock_timeout at most.
+        """
+        wanted = list(keys)
+        xid, at_us = 0, _now_us() + self._ahead_us
+        taken: dict[RequestKey, Earlier] = {}
+        for ring, named in zip(self._rings, (False, True), strict=True):
+            some = {key.digest: key for key in wanted if key.named is named}
+            left = sorted(some)
+            phase = ring.phase(at_us)
+            tables = list(phase.tables)
+            while tables and left:
+                row = (await connection.execute(_claim_in(ring, tables[0]), _parameters(ring, phase, left, some))).one()
+                xid, at_us = row.xid, row.at_us
+                if not phase.since_us <= at_us < phase.until_us:
+                    # Nothing was claimed: our idea of its clock was wrong. In a transaction that clock stands still.
+                    self._ahead_us = at_us - _now_us()
+                    phase = ring.phase(at_us)
+                    tables = list(phase.tables)
+                    continue
+                claimed = {digest.bytes for digest in row.digests}
+                if len(claimed) < len(left):
+                    others = [digest for digest in left if digest not in claimed]
+                    taken |= {some[d]: e for d, e in await _look_up(connection, ring, tables[0], others)}
+                    left = [digest for digest in left if digest in claimed]
+                del tables[0]
+        return Claimed(xid, at_us, taken)
+
+    async def note_rejected(
+        self, connection: AsyncConnection, claimed: Claimed, rejected: Mapping[RequestKey, int]
+    ) -> None:
+        """Store how many rows PostgreSQL refused of requests whose keys were claimed in this transaction."""
+        for key, count in rejected.items():
+            for table in self._rings[key.named].phase(claimed.at_us).tables:
+                await connection.execute(_note_in(table), {"digest": key.digest.hex(), "rejected": count})
+
+
+def _parameters(ring: Ring, phase: Phase, digests: list[bytes], keys: Mapping[bytes, RequestKey]) -> dict[str, object]:
+    parameters: dict[str, object] = {
+        "digests": [digest.hex() for digest in digests],
+        "since": phase.since_us,
+        "until": phase.until_us,
+        "window": ring.window_us / _US,
+    }
+    if ring.has_content:
+        parameters["contents"] = [keys[digest].content.hex() for digest in digests]
+    return parameters
+
+
+async def _look_up(
+    connection: AsyncConnection, ring: Ring, table: str, digests: list[bytes]
+) -> list[tuple[bytes, Earlier]]:
+    rows = await connection.execute(_taken_in(ring, table), {"digests": [digest.hex() for digest in digests]})
+    return [(row.digest.bytes, Earlier(max(0.0, row.age_s), row.content.bytes, row.rejected, row.xmin)) for row in rows]
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,129 @@
+"""PURE: one call of ``RowSink.write`` while it is done: which rows are to be stored, and what becomes of each batch."""
+
+from collections.abc import Iterable, Sequence
+
+from storage.api import Outcome
+from storage.batch import Batch, RejectedRow
+from storage.digests import Claimed, Earlier
+from storage.keys import RequestKey
+from storage.transactions import xmin_of
+
+Place = tuple[int, int]
+"""A row's place: batch, index in the batch."""
+
+
+class Work:
+    """The batches of one call.
+
+    ``places``: the rows to store. ``keys``: what to claim, one a request, however often the request is among the
+    batches. A transaction may be tried more than once: ``begin`` forgets what the one before found out.
+    """
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self.batches = batches
+        self._early: dict[int, list[RejectedRow]] = {}
+        self._rejected: dict[int, list[RejectedRow]] = {}
+        self._settled: dict[int, Outcome] = {}
+        self._own: set[int] = set()
+        self._first: dict[RequestKey, int] = {}
+        self._repeats: dict[int, int] = {}
+        self.keys: list[RequestKey] = []
+        digests: dict[tuple[bytes, bool], int] = {}
+        for b, batch in enumerate(batches):
+            if batch.key is None:
+                continue
+            first = digests.setdefault((batch.key.digest, batch.key.named), b)
+            if first == b:
+                self.keys.append(batch.key)
+                self._first[batch.key] = b
+            else:
+                self._repeats[b] = first
+        self._all = [
+            (b, i) for b, batch in enumerate(batches) if b not in self._repeats for i in range(len(batch.rows))
+        ]
+        self.places = self._all
+
+    def begin(self) -> None:
+        """Begin a transaction: all rows but those refused early are to be stored."""
+        self.places = self._all
+        self._settled, self._own = {}, set()
+        self._rejected = {b: list(rows) for b, rows in self._early.items()}
+
+    def refuse_early(self, rows: Iterable[tuple[Place, str]]) -> None:
+        """Refuse rows that no transaction will be asked to store."""
+        gone: set[Place] = set()
+        for (b, i), reason in rows:
+            gone.add((b, i))
+            self._early.setdefault(b, []).append(RejectedRow(i, reason))
+        self._all = self.places = [place for place in self._all if place not in gone]
+
+    def refuse(self, rows: Iterable[tuple[Place, str]]) -> None:
+        """Note rows that PostgreSQL refused in this transaction."""
+        for (b, i), reason in rows:
+            self._rejected.setdefault(b, []).append(RejectedRow(i, reason))
+
+    def claimed(self, claimed: Claimed) -> None:
+        """Take out the rows of requests that are stored already."""
+        for key, earlier in claimed.taken.items():
+            b = self._first[key]
+            attempt = _own_attempt(self.batches[b], earlier)
+            if attempt is not None:
+                self._own.add(b)
+                self._settled[b] = Outcome(tuple(attempt))
+            elif earlier.content != key.content:
+                self._settled[b] = _other_body(self.batches[b], earlier.age_s)
+            else:
+                self._settled[b] = Outcome(duplicate_age_s=earlier.age_s, rejected_before=earlier.rejected)
+        if self._settled:
+            self.places = [place for place in self.places if place[0] not in self._settled]
+
+    def rejected_by_key(self) -> dict[RequestKey, int]:
+        """Return how many rows were refused of requests that are stored in this transaction, where there are any."""
+        return {
+            key: len(rows)
+            for key, b in self._first.items()
+            if b not in self._settled and (rows := self._rejected.get(b))
+        }
+
+    def outcome_unknown(self, transaction: str) -> None:
+        """Note on the batches which transaction may have stored them, so that the next attempt knows its own."""
+        for b, batch in enumerate(self.batches):
+            if batch.key is not None and transaction and b not in self._settled:
+                batch.attempts[transaction] = self._rejected.get(b, [])
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what became of each batch, after COMMIT."""
+        found = []
+        for b, batch in enumerate(self.batches):
+            if b in self._settled:
+                found.append(self._settled[b])
+            elif b in self._repeats:
+                found.append(self._repeat(batch, self._repeats[b]))
+            else:
+                found.append(Outcome(tuple(self._rejected.get(b, ()))))
+        return found
+
+    def _repeat(self, batch: Batch, first: int) -> Outcome:
+        """Return the outcome of a batch whose request is there twice in this call."""
+        if batch.key != self.batches[first].key:
+            return _other_body(batch, 0.0)
+        if first in self._settled and first not in self._own:
+            return self._settled[first]
+        rejected = self._settled[first].rejected if first in self._own else self._rejected.get(first, ())
+        return Outcome(duplicate_age_s=0.0, rejected_before=len(rejected))
+
+
+def _own_attempt(batch: Batch, earlier: Earlier) -> list[RejectedRow] | None:
+    """Return the rows refused by the attempt of ours that took the key; None when it was not ours."""
+    for transaction, rejected in batch.attempts.items():
+        if xmin_of(transaction) == earlier.xmin:
+            return rejected
+    return None
+
+
+def _other_body(batch: Batch, age_s: float) -> Outcome:
+    """Return the rejection of all rows of a batch whose name was used for another body."""
+    reason = (
+        f"its x-otel-ingest-batch-id was used {age_s:.0f} s ago for a request of another content; nothing is stored"
+    )
+    return Outcome(tuple(RejectedRow(i, reason) for i in range(len(batch.rows))))
