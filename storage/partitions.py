@@ -41,7 +41,13 @@ ORDER BY p.relname, c.relname
 _NAMES = text("""
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
 JOIN pg_namespace n ON n.oid = p.relnamespace
-WHERE n.nspname = current_schema() AND p.relname = :table AND p.relkind = 'p'
+WHERE n.nspname = current_schema() AND p.relname = :table AND p.relkind = 'p' AND NOT i.inhdetachpending
+""")
+
+# A day that retention has detached, or is detaching, and not dropped yet: its name is not free.
+_TAKEN = text("""
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = current_schema() AND c.relname = ANY(:names)
 """)
 
 
@@ -82,7 +88,8 @@ def _bound(day: int) -> str:
 async def ensure_days(engine: AsyncEngine, table: str, days: Iterable[int]) -> set[int]:
     """Make the partitions of ``days`` that are missing; return the days that have one now.
 
-    A day may be left out when the table has its maximum of partitions. Raises StoreError; some may be made then.
+    A day is left out when the table has its maximum of partitions, or when its own was detached and not dropped yet.
+    Raises StoreError; some may be made then.
     """
     wanted = sorted(set(days))
     present: set[int] = set()
@@ -99,6 +106,9 @@ async def _ensure(engine: AsyncEngine, table: str, wanted: list[int]) -> set[int
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             existing = set((await connection.execute(_NAMES, {"table": table})).scalars())
             made = plan(existing, table, wanted, PARTITIONS_MAX)
+            names = [partition_name(table, day) for day in made]
+            taken = set((await connection.execute(_TAKEN, {"names": names})).scalars()) if made else set()
+            made = [day for day in made if partition_name(table, day) not in taken]
             for day in made:
                 await _create(connection, table, day)
     except DBAPIError as error:

@@ -52,10 +52,15 @@ class PostgresSink:
     async def _store_or_isolate(self, work: Work) -> None:
         """Store all rows, or all but those that PostgreSQL refuses."""
         try:
-            await self._store_with_new_partitions(work)
+            await self._transaction(work, self._store)
         except (psycopg.Error, DBAPIError) as error:
             if not is_data_error(error):
                 raise
+            if _is_missing_partition(error):
+                # Retention took a day meanwhile: it is made again, or its own rows are refused.
+                self._days.pop(work.batches[0].table.name, None)
+                await self._ensure_partitions(work.batches)
+                self._without_partition(work)
             await self._transaction(work, self._store_what_can_be)
 
     async def _ensure_partitions(self, batches: Sequence[Batch]) -> None:
@@ -67,24 +72,12 @@ class PostgresSink:
             known |= await partitions.ensure_days(self._engine, table, missing)
 
     def _without_partition(self, work: Work) -> None:
-        """Reject rows of days that may have no partition any more (the maximum is reached)."""
+        """Reject rows of days that can have no partition now (see ``ensure_days``)."""
         known = self._days[work.batches[0].table.name]
         if all(batch.days <= known for batch in work.batches):
             return
-        reason = f"its day would need one partition more than the {partitions.PARTITIONS_MAX} allowed"
+        reason = f"no partition for its day: {partitions.PARTITIONS_MAX} are there, or its own was detached"
         work.refuse_early([((b, i), reason) for b, i in work.places if work.batches[b].day_of_row(i) not in known])
-
-    async def _store_with_new_partitions(self, work: Work) -> None:
-        """Store; when a partition went away meanwhile (retention), make it again and store once more."""
-        try:
-            await self._transaction(work, self._store)
-        except (DBAPIError, psycopg.Error) as error:
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            if not (isinstance(cause, pg.CheckViolation) and "no partition of relation" in str(cause)):
-                raise
-            self._days.pop(work.batches[0].table.name, None)
-            await self._ensure_partitions(work.batches)
-            await self._transaction(work, self._store)
 
     async def _transaction(
         self, work: Work, store: Callable[[AsyncConnection, Work], Awaitable[list[Interned]]]
@@ -233,6 +226,11 @@ def _chunks(rows: Iterable[bytes]) -> Iterator[bytes]:
             parts, size = [], 0
     parts.append(COPY_TRAILER)
     yield b"".join(parts)
+
+
+def _is_missing_partition(error: BaseException) -> bool:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, pg.CheckViolation) and "no partition of relation" in str(cause)
 
 
 def _primary(error: BaseException) -> str:

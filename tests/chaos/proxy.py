@@ -49,6 +49,7 @@ class Proxy:
         self._connect = connect
         self._splitters = (requests, answers)
         self._stop_at = stop_at
+        self._away = False
         self._requests_flow, self._answers_flow = asyncio.Event(), asyncio.Event()
         self.resume()
         self._connections: set[Connection] = set()
@@ -78,6 +79,11 @@ class Proxy:
             connection.abort()
         return len(connections)
 
+    def refuse(self) -> None:
+        """End all connections and take no new one until ``resume``: for the client the server is away."""
+        self._away = True
+        self.cut()
+
     def stall(self) -> None:
         """Let nothing pass, connections stay; new ones are taken and stall too."""
         self._requests_flow.clear()
@@ -89,6 +95,7 @@ class Proxy:
 
     def resume(self) -> None:
         """Let it pass again."""
+        self._away = False
         self._requests_flow.set()
         self._answers_flow.set()
 
@@ -105,6 +112,8 @@ class Proxy:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._away:
+            return
         await self._requests_flow.wait()
         server_reader, server_writer = await self._connect()
         connection = Connection((writer, server_writer))

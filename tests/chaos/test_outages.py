@@ -1,0 +1,50 @@
+"""The stock Python SDK gives up after 10 s: without any spool, outages of PostgreSQL of up to 5 s cost it nothing."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from tests.chaos.stage import Setup, Stage, stage
+from tests.chaos.verdict import judge, spans_of
+
+OUTAGE_S = 5.0
+
+
+def refuse(world: Stage) -> Callable[[], None]:
+    """Cut all connections and refuse new ones."""
+    world.link.refuse()
+    return world.link.resume
+
+
+def stall(world: Stage) -> Callable[[], None]:
+    """Let nothing pass in either direction: packets are lost, connections stay."""
+    world.link.stall()
+    return world.link.resume
+
+
+def freeze(world: Stage) -> Callable[[], None]:
+    """Stop every process of PostgreSQL where it is."""
+    world.database.freeze()
+    return world.database.thaw
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_the_stock_sdk_loses_nothing_in_outages_of_5_s_without_the_spool() -> None:
+    """Refused, stalled and frozen for 5 s each: every export call returns SUCCESS, each record is stored once."""
+    setup = Setup(environment={"OTEL_INGEST_SPOOL_BYTES_MAX": "0"})
+    async with stage(setup) as world:
+        await world.start_load(setup.lanes, setup.rate)
+        for outage in (refuse, stall, freeze):
+            end = outage(world)
+            await asyncio.sleep(OUTAGE_S)
+            end()
+            await world.acknowledging()
+        await world.stop_load()
+        calls, _ = world.read_journals()
+        verdict = judge(calls, world.stored())
+
+    assert not [spans_of(call.records) for call in calls if call.result != "SUCCESS"]
+    assert verdict.clean, verdict
+    assert verdict.stored == verdict.sent > 0
