@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from mcp_tools import arguments as read
 from mcp_tools import render
 from mcp_tools.errors import UserInputError, did_you_mean
+from storage.control import Control
 from storage.reader import Reader
 
 HOUR_NS = 3_600 * read.NS
@@ -30,10 +31,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """When a question was asked (ns since 1970), and the role of who asks."""
+    """When a question was asked (ns since 1970), by whom, and what may change something (None: nothing may)."""
 
     now_ns: int
     role: str
+    caller: str = ""
+    control: Control | None = None
 
 
 class Arguments(BaseModel):

@@ -11,9 +11,10 @@ from starlette.routing import Route, Router
 
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
+from storage.control import Control
 from storage.errors import StoreError
 from storage.reader import Reader
-from storage.tokens import Token, allows
+from storage.tokens import Token
 
 _log = structlog.get_logger(__name__)
 
@@ -25,22 +26,31 @@ _STATUS = {
     "TIMEOUT": 504,
     "STORE_UNAVAILABLE": 503,
 }
-_PATHS = {
+_PATHS: dict[str, str] = {
     "/overview": "logger_overview",
     "/logs": "logger_query",
     "/traces": "logger_search_traces",
     "/traces/{trace_id}": "logger_trace",
     "/stats": "logger_stats",
+    "/levels": "logger_get_levels",
 }
+
+
+# What changes something is POST; its arguments are the JSON object of the body.
+_POST_PATHS = {"/levels": "logger_set_level"}
+_BODY_BYTES_MAX = 64 * 1024
 
 
 class JsonApi(Router):
     """Routes of /api/v1."""
 
-    def __init__(self, reader: Reader, verify: Callable[[str], Awaitable[Token | None]]) -> None:
+    def __init__(self, reader: Reader, control: Control, verify: Callable[[str], Awaitable[Token | None]]) -> None:
         self._reader = reader
+        self._control = control
         self._verify = verify
-        super().__init__([Route(path, self._endpoint(tool), methods=["GET"]) for path, tool in _PATHS.items()])
+        routes = [Route(path, self._endpoint(tool), methods=["GET"]) for path, tool in _PATHS.items()]
+        routes += [Route(path, self._endpoint(tool), methods=["POST"]) for path, tool in _POST_PATHS.items()]
+        super().__init__(routes)
 
     def _endpoint(self, tool: str) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -50,10 +60,16 @@ class JsonApi(Router):
                 return _error(503, "STORE_UNAVAILABLE", str(error))
             if token is None:
                 return _error(401, "UNAUTHENTICATED", "send Authorization: Bearer TOKEN with a read token")
-            if not allows(token.role, "read"):
-                return _error(403, "FORBIDDEN", f"this needs the role read; your token has {token.role}")
             try:
-                answer = await call(self._reader, token.role, tool, _arguments(request, tool))
+                arguments = await _body(request) if request.method == "POST" else _arguments(request, tool)
+                answer = await call(
+                    self._reader,
+                    token.role,
+                    tool,
+                    arguments,
+                    caller=f"{token.id}:{token.name}",
+                    control=self._control,
+                )
             except UserInputError as error:
                 return _error(_STATUS.get(error.code, 400), error.code, str(error).partition(": ")[2])
             except Exception:  # noqa: BLE001 - the top of a request: logged, and answered without its text
@@ -66,6 +82,22 @@ class JsonApi(Router):
     async def _token(self, request: Request) -> Token | None:
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
         return await self._verify(text.strip()) if scheme.lower() == "bearer" and text.strip() else None
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """Return the arguments of a POST. Raises UserInputError."""
+    declared = request.headers.get("content-length", "")
+    if not declared.isdigit() or int(declared) > _BODY_BYTES_MAX:
+        raise UserInputError("INVALID_BODY", f"send Content-Length, {_BODY_BYTES_MAX} bytes at most")
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise UserInputError("INVALID_BODY", "send Content-Type: application/json")
+    try:
+        arguments = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise UserInputError("INVALID_BODY", f"the body is not valid JSON: {error}") from error
+    if not isinstance(arguments, dict):
+        raise UserInputError("INVALID_BODY", "the body is not a JSON object of the tool's arguments")
+    return arguments
 
 
 def _arguments(request: Request, tool: str) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from mcp_tools.api import JsonApi
-from mcp_tools.server import QueryServer
+from mcp_tools.server import QueryServer, Who
+from storage.control import Control
 from storage.errors import StoreError
 from storage.reader import Reader
 from storage.tokens import Token, allows
@@ -24,6 +25,9 @@ from storage.tokens import Token, allows
 VerifyToken = Callable[[str], Awaitable[Token | None]]
 Readiness = Callable[[], Awaitable[str | None]]
 """Returns None when ready, else why not."""
+
+# What it takes to talk MCP at all: every role but ingest has it; the role itself decides tool by tool.
+_TOOLS_SCOPE = "tools"
 
 _INDEX = """otel-ingest
 
@@ -33,6 +37,7 @@ _INDEX = """otel-ingest
   /api/v1/traces        ?component=&status=&sort=slowest
   /api/v1/traces/ID     one whole trace
   /api/v1/stats         counts
+  /api/v1/levels        levels in force; POST sets one
   /healthz  /readyz     alive; ready to store
   /metrics              Prometheus
 """
@@ -76,6 +81,7 @@ class Verifier:
         if found is None:
             return None
         scopes = [role for role in ("read", "control", "admin", "ingest") if allows(found.role, role)]
+        scopes += [_TOOLS_SCOPE] if found.role != "ingest" else []
         return AccessToken(
             token=token,
             client_id=f"{found.id}:{found.name}",
@@ -84,16 +90,18 @@ class Verifier:
         )
 
 
-def _role() -> str:
-    """Return the role of the caller of the MCP request at hand."""
+def _who() -> Who:
+    """Return who calls in the MCP request at hand."""
     access = get_access_token()
     if access is None:
-        return ""
-    return "admin" if "admin" in access.scopes else access.scopes[0]
+        return Who("", "")
+    role = "admin" if "admin" in access.scopes else next(s for s in access.scopes if s != _TOOLS_SCOPE)
+    return Who(role, access.client_id)
 
 
 def build_query_app(
     reader: Reader,
+    control: Control,
     verify: VerifyToken,
     base_url: str,
     readiness: Readiness,
@@ -106,14 +114,15 @@ def build_query_app(
         {
             "issuer_url": base_url,
             "resource_server_url": resource_url,
-            "required_scopes": ["read"],
+            "required_scopes": [_TOOLS_SCOPE],
             "validate_token_resource": True,
         }
     )
     server = QueryServer(
         reader,
-        _role,
+        _who,
         version("otel-ingest"),
+        control=control,
         token_verifier=Verifier(verify, resource_url),
         auth=auth,
         log_level="WARNING",
@@ -136,7 +145,7 @@ def build_query_app(
             Route("/healthz", _text(lambda: "alive")),
             Route("/readyz", ready),
             Route("/metrics", _exposition(metrics)),
-            Mount("/api/v1", JsonApi(reader, verify)),
+            Mount("/api/v1", JsonApi(reader, control, verify)),
             Mount("/", mcp_app),
         ],
     )

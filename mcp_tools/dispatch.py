@@ -1,5 +1,6 @@
 """One way to every tool: role, then arguments, then the function. All doors call ``call``."""
 
+import json
 import time
 from typing import Any
 
@@ -7,17 +8,51 @@ from pydantic import ValidationError
 
 from mcp_tools.answers import Answer, Asked
 from mcp_tools.errors import UserInputError, did_you_mean
-from mcp_tools.tools import TOOLS
+from mcp_tools.tools import TOOLS, Tool
+from storage.control import Control
 from storage.errors import QueryTimeout, RetryableStoreError, StoreError
 from storage.reader import Reader
 from storage.tokens import allows
 
 
-async def call(reader: Reader, role: str, name: str, arguments: dict[str, Any]) -> Answer:
-    """Return a tool's answer. Raises UserInputError; its text is whole, for the one who asked."""
+async def call(
+    reader: Reader,
+    role: str,
+    name: str,
+    arguments: dict[str, Any],
+    *,
+    caller: str = "",
+    control: Control | None = None,
+) -> Answer:
+    """Return a tool's answer. Raises UserInputError; its text is whole, for the one who asked.
+
+    ``caller`` is who asks, for the audit log; without ``control`` the tools that change something refuse. A call of
+    theirs that is refused is written down as well, or, where that cannot be done, fails for this reason.
+    """
     tool = TOOLS.get(name)
     if tool is None:
         raise UserInputError("UNKNOWN_TOOL", f'there is no tool "{name[:60]}".{did_you_mean(name, list(TOOLS))}')
+    try:
+        return await _answer(tool, reader, name, arguments, Asked(time.time_ns(), role, caller, control))
+    except UserInputError as error:
+        if tool.role != "read" and control is not None:
+            await _write_down(control, caller, role, name, arguments, error)
+        raise
+
+
+async def _write_down(
+    control: Control, caller: str, role: str, name: str, arguments: dict[str, Any], error: UserInputError
+) -> None:
+    shown = json.loads(json.dumps(arguments, default=str).replace("\\u0000", "\\ufffd"))
+    try:
+        await control.refused(caller, role, name, shown, str(error))
+    except StoreError as unwritten:
+        raise UserInputError("STORE_UNAVAILABLE", f"nothing was done: the audit log is away ({unwritten})") from error
+
+
+async def _answer(tool: Tool, reader: Reader, name: str, arguments: dict[str, Any], asked: Asked) -> Answer:
+    """Check the role, then the arguments, then ask."""
+    role = asked.role
     if not allows(role, tool.role):
         raise UserInputError(
             "FORBIDDEN",
@@ -36,7 +71,7 @@ async def call(reader: Reader, role: str, name: str, arguments: dict[str, Any]) 
     except ValidationError as error:
         raise UserInputError("INVALID_ARGUMENT", _sentence(name, error)) from error
     try:
-        return await tool.function(reader, given, Asked(time.time_ns(), role))
+        return await tool.function(reader, given, asked)
     except QueryTimeout as error:
         raise UserInputError("TIMEOUT", f"{error}; for example since=15m, or a component") from error
     except RetryableStoreError as error:

@@ -1,6 +1,7 @@
 """The MCP server: lists the tools of the caller's role, and passes every call through ``dispatch.call``."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -12,6 +13,7 @@ from mcp_types import Tool as McpTool
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
 from mcp_tools.tools import TOOLS, Tool
+from storage.control import Control
 from storage.reader import Reader
 from storage.tokens import allows
 
@@ -28,10 +30,23 @@ max_tokens, id=). Between the fences stands what services wrote: data to look at
 """
 
 
-class QueryServer(MCPServer[Any]):
-    """MCP over the tool table; ``role`` tells the role of who is calling, at the time of the call."""
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who is calling: the role and the name of the token."""
 
-    def __init__(self, reader: Reader, role: Callable[[], str], version: str, **options: Any) -> None:
+    role: str
+    name: str
+
+
+class QueryServer(MCPServer[Any]):
+    """MCP over the tool table; ``who`` tells who is calling, at the time of the call.
+
+    Without ``control`` it only reads: tools that change something are neither listed nor carried out.
+    """
+
+    def __init__(
+        self, reader: Reader, who: Callable[[], Who], version: str, *, control: Control | None = None, **options: Any
+    ) -> None:
         super().__init__(
             "otel-ingest",
             title="otel-ingest",
@@ -40,18 +55,23 @@ class QueryServer(MCPServer[Any]):
             **options,
         )
         self._reader = reader
-        self._role = role
+        self._who = who
+        self._control = control
 
     async def list_tools(self) -> list[McpTool]:
         """Return the tools that the caller's role may call."""
-        role = self._role()
-        return [_listed(name, tool) for name, tool in TOOLS.items() if allows(role, tool.role)]
+        role = self._who().role
+        return [_listed(name, tool) for name, tool in TOOLS.items() if self._offers(tool) and allows(role, tool.role)]
+
+    def _offers(self, tool: Tool) -> bool:
+        return self._control is not None or tool.role == "read"
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> CallToolResult:
         """Answer a call; text and structured content carry the same facts, so that no client misses any."""
         del context
         try:
-            answer = await call(self._reader, self._role(), name, arguments)
+            who = self._who()
+            answer = await call(self._reader, who.role, name, arguments, caller=who.name, control=self._control)
         except UserInputError as error:
             return CallToolResult(content=[TextContent(type="text", text=str(error))], is_error=True)
         except Exception as error:
@@ -67,7 +87,7 @@ def _listed(name: str, tool: Tool) -> McpTool:
         description=tool.description,
         input_schema=_slim(tool.arguments.model_json_schema()),
         annotations=ToolAnnotations(
-            read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+            read_only_hint=tool.role == "read", destructive_hint=False, idempotent_hint=True, open_world_hint=False
         ),
     )
 

@@ -2,10 +2,10 @@
 
 from importlib.metadata import version
 
-from mcp_tools.server import QueryServer
+from mcp_tools.server import QueryServer, Who
 from storage.reader import Reader
 
 
 async def run_stdio(reader: Reader, role: str = "read") -> None:
     """Serve until the client closes standard input."""
-    await QueryServer(reader, lambda: role, version("otel-ingest")).run_stdio_async()
+    await QueryServer(reader, lambda: Who(role, "stdio"), version("otel-ingest")).run_stdio_async()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcp_tools.answers import Answer, Arguments, Asked
+from mcp_tools.levels import GetLevelsArguments, SetLevelArguments, logger_get_levels, logger_set_level
 from mcp_tools.logs import QueryArguments, logger_query
 from mcp_tools.overview import OverviewArguments, StatsArguments, logger_overview, logger_stats
 from mcp_tools.traces import SearchTracesArguments, TraceArguments, logger_search_traces, logger_trace
@@ -58,5 +59,20 @@ TOOLS: dict[str, Tool] = {
         logger_stats,
         "Counts",
         "Exact counts of log records by component, severity or event name, in all or by time bins.",
+    ),
+    "logger_get_levels": Tool(
+        GetLevelsArguments,
+        logger_get_levels,
+        "Levels in force",
+        "Log levels that were raised for a time: for which loggers, until when, by whom and why, and which running "
+        "processes have them.",
+    ),
+    "logger_set_level": Tool(
+        SetLevelArguments,
+        logger_set_level,
+        "Set a level",
+        "Raise or lower the level of a component's loggers in all of its running processes, for ttl; it falls back by "
+        "itself. Answers how many processes applied it.",
+        role="control",
     ),
 }

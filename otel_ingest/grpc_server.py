@@ -14,6 +14,7 @@ from otel_ingest import errors
 from otel_ingest.answers import answer_of
 from otel_ingest.budget import Budget
 from otel_ingest.ingest import BATCH_ID_HEADER, Ingest
+from otel_ingest.levels import CONFIGURATION_HEADER, ConfigurationHash
 from otel_ingest.limits import Limits
 from otel_ingest.signals import SIGNALS, Signal
 from otel_ingest.wire import Encoding
@@ -31,6 +32,7 @@ def build_grpc_server(
     authorize: Authorize,
     limits: Limits,
     budget: Budget,
+    configuration_hash: ConfigurationHash,
     endpoint: str,
     credentials: grpc.ServerCredentials | None = None,
 ) -> tuple[Any, int]:
@@ -48,7 +50,7 @@ def build_grpc_server(
         ]
     )
     for signal in SIGNALS:
-        method = grpc.unary_unary_rpc_method_handler(_handler(signal, ingest, authorize, budget))
+        method = grpc.unary_unary_rpc_method_handler(_handler(signal, ingest, authorize, budget, configuration_hash))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(signal.service, {"Export": method}),))
     try:
         if credentials is None:
@@ -60,7 +62,9 @@ def build_grpc_server(
     return server, port
 
 
-def _handler(signal: Signal, ingest: Ingest, authorize: Authorize, budget: Budget) -> Callable[..., Awaitable[bytes]]:
+def _handler(
+    signal: Signal, ingest: Ingest, authorize: Authorize, budget: Budget, configuration_hash: ConfigurationHash
+) -> Callable[..., Awaitable[bytes]]:
     async def export(body: bytes, context: Any) -> bytes:
         lease = budget.lease()
         decoding = False
@@ -69,6 +73,8 @@ def _handler(signal: Signal, ingest: Ingest, authorize: Authorize, budget: Budge
             lease.charge(len(body))
             decoding = True
             result = await ingest.export(signal, body, Encoding.PROTOBUF, "grpc", _metadata(context, BATCH_ID_HEADER))
+            if known := configuration_hash(result.component):
+                context.set_trailing_metadata(((CONFIGURATION_HEADER, known),))
             return encode_response(signal, Encoding.PROTOBUF, result.rejected, result.message)
         except errors.IngestError as error:
             if not decoding:

@@ -16,6 +16,7 @@ from otel_ingest import errors
 from otel_ingest.answers import answer_of
 from otel_ingest.budget import Budget, Lease
 from otel_ingest.ingest import BATCH_ID_HEADER, Ingest
+from otel_ingest.levels import CONFIGURATION_HEADER, ConfigurationHash, no_configuration
 from otel_ingest.limits import Limits
 from otel_ingest.signals import SIGNALS, Signal
 from otel_ingest.wire import Encoding, encoding_of
@@ -33,11 +34,19 @@ _BY_PATH = {signal.path: signal for signal in SIGNALS}
 class HttpApp:
     """The receiver's ASGI application."""
 
-    def __init__(self, ingest: Ingest, authorize: Authorize, limits: Limits, budget: Budget) -> None:
+    def __init__(
+        self,
+        ingest: Ingest,
+        authorize: Authorize,
+        limits: Limits,
+        budget: Budget,
+        configuration_hash: ConfigurationHash = no_configuration,
+    ) -> None:
         self._ingest = ingest
         self._authorize = authorize
         self._limits = limits
         self._budget = budget
+        self._configuration_hash = configuration_hash
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
@@ -56,11 +65,12 @@ class HttpApp:
             waiting_for = None
             result = await self._ingest.export(signal, body, encoding, "http", headers.get(BATCH_ID_HEADER, ""))
             content = encode_response(signal, encoding, result.rejected, result.message)
-            response = Response(content, 200, media_type=encoding.value)
+            known = self._configuration_hash(result.component)
+            response = Response(content, 200, {CONFIGURATION_HEADER: known} if known else None, encoding.value)
         except errors.IngestError as error:
             if waiting_for is not None:
                 self._ingest.turned_away(waiting_for, "http", error)
-            response = _error(error, encoding)
+            response = error_response(error, encoding)
         except ClientDisconnect:
             return
         finally:
@@ -112,7 +122,7 @@ def _answer_encoding(headers: Headers) -> Encoding:
         return Encoding.JSON
 
 
-def _error(error: errors.IngestError, encoding: Encoding) -> Response:
+def error_response(error: errors.IngestError, encoding: Encoding) -> Response:
     """Return the answer to an error: a google.rpc.Status, and the headers HTTP has for it."""
     answer = answer_of(error)
     headers = {}

@@ -32,10 +32,14 @@ _RECORDS_A_TURN = 500
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What the sender is told: how many records were rejected, and one sentence (empty: all stored)."""
+    """What the sender is told: how many records were rejected, and one sentence (empty: all stored).
+
+    ``component`` is the one that all of its records are of; None where there are several or none.
+    """
 
     rejected: int = 0
     message: str = ""
+    component: str | None = None
 
 
 class Ingest:
@@ -111,7 +115,7 @@ class Ingest:
                 self._stats.settled(signal, transport, stored=len(batch.rows) - late, rejected=early + late)
             else:
                 self._stats.settled(signal, transport, duplicate=len(batch.rows), rejected=early)
-        return _result(signal, rejections, total, outcome)
+        return _result(signal, batch, rejections, total, outcome)
 
     async def _decode(self, signal: Signal, parsed: Parsed) -> tuple[Batch, list[int], list[Rejection]]:
         """Return the encoded rows, each row's position in the request, and the rejections; lets others run."""
@@ -146,7 +150,7 @@ async def _key(signal: Signal, body: bytes, batch_id: str) -> RequestKey:
     return await asyncio.to_thread(request_key, signal.name, body, batch_id)
 
 
-def _result(signal: Signal, rejections: list[Rejection], total: int, outcome: Outcome) -> ExportResult:
+def _result(signal: Signal, batch: Batch, rejections: list[Rejection], total: int, outcome: Outcome) -> ExportResult:
     """Return what the sender is told: what is rejected, and whether the request was there before."""
     rejected = sum(r.count for r in rejections) + outcome.rejected_before
     sentences = []
@@ -155,7 +159,12 @@ def _result(signal: Signal, rejections: list[Rejection], total: int, outcome: Ou
         sentences.append(rejection_message(signal, rejections, total))
     if outcome.duplicate_age_s is not None:
         sentences.append(duplicate_message(outcome.duplicate_age_s, outcome.rejected_before))
-    return ExportResult(rejected, "; ".join(sentences))
+    return ExportResult(rejected, "; ".join(sentences), _only_component(batch))
+
+
+def _only_component(batch: Batch) -> str | None:
+    components = {resource.component for resource in batch.resources.values()}
+    return components.pop() if len(components) == 1 else None
 
 
 def _retrieve(work: asyncio.Task[ExportResult]) -> None:

@@ -12,6 +12,7 @@ import structlog
 
 from otel_ingest.batcher import Batcher
 from otel_ingest.config import Settings
+from otel_ingest.levels import LevelConfigurations
 from otel_ingest.listener import HttpListener
 from storage.errors import RetryableStoreError
 
@@ -32,12 +33,14 @@ class Receiver:
     grpc_server: Any
     grpc_address: str
     maintain: Callable[[datetime], Awaitable[Any]]
+    levels: LevelConfigurations
     _upkeep: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Make the partitions of the next days, then listen on both transports."""
         await self.maintain(datetime.now(UTC))
         self._upkeep = asyncio.create_task(self._keep_partitions())
+        await self.levels.start()
         await self.http.start()
         await self.grpc_server.start()
 
@@ -46,6 +49,7 @@ class Receiver:
         deadline_s = self.settings.drain_timeout_s
         await asyncio.gather(self.http.stop(), self.grpc_server.stop(deadline_s))
         await self.batcher.close()
+        await self.levels.stop()
         if self._upkeep is not None:
             self._upkeep.cancel()
             with contextlib.suppress(asyncio.CancelledError):

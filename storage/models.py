@@ -131,6 +131,49 @@ tokens = Table(
     Column("last_used_at", DateTime(timezone=True)),
 )
 
+level_overrides = Table(
+    "level_overrides",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("component", _BYTEWISE, nullable=False),
+    Column("logger", Text, nullable=False, comment="A logger and all below it; * is every logger"),
+    Column("level", Text, nullable=False, comment="TRACE, DEBUG, INFO, WARN, ERROR or FATAL"),
+    Column("reason", Text, nullable=False),
+    Column("set_by", Text, nullable=False, comment="Name of the token"),
+    Column("set_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("ended_at", DateTime(timezone=True), comment="NULL: not ended before expires_at"),
+    Index("level_overrides_expires_at_idx", "expires_at"),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("instance_uid", Uuid, primary_key=True, comment="OpAMP instance_uid; one a process"),
+    Column("component", _BYTEWISE, nullable=False),
+    Column("description", JSONB, nullable=False, comment="Attributes of its AgentDescription"),
+    Column("first_seen", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("last_seen", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("ended_at", DateTime(timezone=True), comment="When it said that it ends"),
+    Column("config_hash", LargeBinary, comment="last_remote_config_hash it reported"),
+    Column("config_status", Integer, nullable=False, comment="RemoteConfigStatuses: 1 applied, 2 applying, 3 failed"),
+    Column("config_error", Text, nullable=False),
+    Column("effective", JSONB, comment="Its effective_config of log_levels"),
+    Index("agents_component_idx", "component"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("caller", Text, nullable=False, comment="Name of the token"),
+    Column("role", Text, nullable=False),
+    Column("action", Text, nullable=False, comment="The tool"),
+    Column("arguments", JSONB, nullable=False),
+    Column("outcome", Text, nullable=False, comment="done, or refused: and why"),
+)
+
 
 def _digest_table(name: str, *columns: Column[Any]) -> Table:
     """Return one table of a ring of ``storage.digests``."""

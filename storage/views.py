@@ -105,3 +105,47 @@ class Page(Generic[T]):
     matched: int
     matched_is_lower_bound: bool
     next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelOverride:
+    """A level that is in force for the loggers of a component until ``expires_at_ns``; ``logger`` * is every one."""
+
+    id: int
+    component: str
+    logger: str
+    level: str
+    reason: str
+    set_by: str
+    set_at_ns: int
+    expires_at_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentState:
+    """A process that takes its levels from here: what it said of itself, and the configuration it last reported.
+
+    ``config_status``: unset, applied, applying or failed. ``effective``: what it says is in force (docs/opamp.md).
+    """
+
+    instance_uid: str
+    component: str
+    description: JsonObject
+    last_seen_ns: int
+    config_hash: bytes
+    config_status: str
+    config_error: str
+    effective: list[JsonObject] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One call that changed something, or was refused to."""
+
+    id: int
+    at_ns: int
+    caller: str
+    role: str
+    action: str
+    arguments: JsonObject
+    outcome: str

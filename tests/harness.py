@@ -1,5 +1,6 @@
 """A real otel-ingest in a process of its own: free ports, own data directory, bounded waits."""
 
+import asyncio
 import atexit
 import json
 import os
@@ -13,10 +14,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -46,6 +48,14 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> None
 def clean_environment(**extra: str) -> dict[str, str]:
     """Return this environment without OTEL_* and OTEL_INGEST_* variables, plus ``extra``."""
     return {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")} | extra
+
+
+async def until(condition: Callable[[], Awaitable[Any]], timeout_s: float = 20.0) -> Any:
+    """Wait, bounded, until ``condition`` is true of a state that only asking shows; return what it returned."""
+    async with asyncio.timeout(timeout_s):
+        while not (answer := await condition()):  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(0.02)
+        return answer
 
 
 @dataclass(slots=True)

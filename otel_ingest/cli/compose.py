@@ -25,11 +25,15 @@ from otel_ingest.errors import PermissionDenied, StoreUnavailable, Unauthenticat
 from otel_ingest.grpc_server import build_grpc_server
 from otel_ingest.http_app import HttpApp
 from otel_ingest.ingest import Ingest
+from otel_ingest.levels import LevelConfigurations
 from otel_ingest.limits import Limits
 from otel_ingest.listener import AddressInUseError, HttpListener, address_of, address_sentence, bind
+from otel_ingest.opamp import OpampServer
+from otel_ingest.opamp_app import OpampApp
 from otel_ingest.server import Receiver
 from otel_ingest.stats import ReceiverStats
-from storage import embedded, migrate, partitions, tokens
+from storage import embedded, levels, migrate, partitions, tokens
+from storage.control import Control
 from storage.engine import AsyncEngine, read_engine, write_engine
 from storage.errors import StoreError
 from storage.reader import Reader
@@ -75,6 +79,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
     query = HttpListener(
         build_query_app(
             reader,
+            Control(writing),
             partial(tokens.verify, writing),
             f"{settings.scheme('query')}://{address_of(query_socket)}",
             partial(_readiness, reader),
@@ -124,23 +129,28 @@ def _receiver(
     ingest = Ingest(batcher, limits, stats, time.time_ns)
     http_authorize = _authorizer(engine, needed=settings.ingest_needs_token(settings.http_endpoint))
     grpc_authorize = _authorizer(engine, needed=settings.ingest_needs_token(settings.grpc_endpoint))
+    configurations = LevelConfigurations(partial(levels.active, engine))
+    opamp = OpampServer(partial(levels.note_agent, engine), configurations)
     try:
         own = certificates.get("grpc")
         credentials = own.grpc_credentials() if own is not None else None
-        server, port = build_grpc_server(ingest, grpc_authorize, limits, budget, settings.grpc_endpoint, credentials)
+        server, port = build_grpc_server(
+            ingest, grpc_authorize, limits, budget, configurations.hash_of, settings.grpc_endpoint, credentials
+        )
     except OSError as error:
         raise AddressInUseError(address_sentence(settings.grpc_endpoint, "grpc_endpoint", str(error))) from error
     host = settings.grpc_endpoint.rpartition(":")[0]
-    app = HttpApp(ingest, http_authorize, limits, budget)
+    app = OpampApp(HttpApp(ingest, http_authorize, limits, budget, configurations.hash_of), opamp, http_authorize)
     http = HttpListener(
         app, http_socket, drain_timeout_s=settings.drain_timeout_s, certificates=certificates.get("http")
     )
     maintain = partial(_maintain, engine, settings.partitions_ahead_days)
-    return Receiver(settings, batcher, http, server, f"{host}:{port}", maintain)
+    return Receiver(settings, batcher, http, server, f"{host}:{port}", maintain, configurations)
 
 
 async def _maintain(engine: AsyncEngine, ahead: int, now: datetime) -> None:
     await partitions.maintain(engine, now, ahead)
+    await levels.forget(engine)
 
 
 def _authorizer(engine: AsyncEngine, *, needed: bool) -> Callable[[str | None], Awaitable[None]]:

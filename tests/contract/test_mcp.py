@@ -22,7 +22,7 @@ from tests import harness
 from tests.e2e.test_up import log_request
 
 Mode = Literal["auto", "legacy"]
-TOOLS = {"logger_overview", "logger_query", "logger_search_traces", "logger_stats", "logger_trace"}
+TOOLS = {"logger_get_levels", "logger_overview", "logger_query", "logger_search_traces", "logger_stats", "logger_trace"}
 TOOLS_LIST_BYTES_MAX = 16 * 1024
 
 
@@ -67,7 +67,10 @@ async def ask(server: harness.Server, token: str, tool: str, arguments: dict[str
     [("none", 401), ("bad", 401), ("revoked", 401), ("ingest", 403), ("control", 403), ("read", 200), ("admin", 200)],
 )
 def test_who_may_read(server: harness.Server, keyring: dict[str, str], kind: str, status: int) -> None:
-    """MCP and the JSON API answer alike; 401 names the way to authenticate."""
+    """MCP and the JSON API answer alike; 401 names the way to authenticate.
+
+    A control token may talk MCP, where it finds the tools of its role; reading is not among them.
+    """
     headers = {"Authorization": f"Bearer {keyring[kind]}"} if keyring[kind] else {}
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     accept = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-11-25"}
@@ -76,7 +79,7 @@ def test_who_may_read(server: harness.Server, keyring: dict[str, str], kind: str
         mcp = http.post("/mcp", json=message, headers=accept)
 
     assert api.status_code == status
-    if status == 200:
+    if status == 200 or kind == "control":
         assert mcp.status_code not in {401, 403}
     else:
         assert mcp.status_code == status
@@ -105,6 +108,45 @@ async def test_tools_answer_in_both_revisions(server: harness.Server, keyring: d
     assert answer.structured_content["returned"] == 2
     assert answer.structured_content["matched"] == 3
     assert answer.structured_content["next_cursor"] in answer.content[0].text
+
+
+async def test_a_control_token_sets_levels_and_reads_nothing(server: harness.Server, keyring: dict[str, str]) -> None:
+    """Each role is one alone: the list shows what it may do, and the rest is refused when called."""
+    headers = {"Authorization": f"Bearer {keyring['control']}"}
+    url = f"http://{server.query}/mcp"
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=20) as http,
+        Client(streamable_http_client(url, http_client=http)) as client,
+    ):
+        listed = await client.list_tools()
+    level = {"component": "shop", "level": "debug", "ttl": "1s", "reason": "a test"}
+    done = await ask(server, keyring["control"], "logger_set_level", level)
+    refused = await ask(server, keyring["control"], "logger_query", {})
+    by_reader = await ask(server, keyring["read"], "logger_set_level", level)
+
+    assert [tool.name for tool in listed.tools] == ["logger_set_level"]
+    assert not done.is_error
+    assert refused.content[0].text.startswith("FORBIDDEN: logger_query needs the role read; your token has control")
+    assert by_reader.content[0].text.startswith("FORBIDDEN: logger_set_level needs the role control")
+
+
+def test_levels_over_the_json_api(server: harness.Server, keyring: dict[str, str]) -> None:
+    """GET shows them, POST sets one; a wrong body and a wrong role are told apart."""
+    level = {"component": "shop", "level": "debug", "ttl": "1s", "reason": "a test"}
+    with httpx2.Client(base_url=f"http://{server.query}/api/v1", timeout=20) as http:
+
+        def post(kind: str, **given: Any) -> tuple[int, str]:
+            answer = http.post("/levels", headers={"Authorization": f"Bearer {keyring[kind]}"}, **given)
+            return answer.status_code, answer.json().get("error", {}).get("code", "")
+
+        assert post("control", json=level) == (200, "")
+        assert post("read", json=level) == (403, "FORBIDDEN")
+        assert post("control", json=[]) == (400, "INVALID_BODY")
+        assert post("control", json=level | {"level": "loud"}) == (400, "INVALID_LEVEL")
+        shown = http.get("/levels?component=shop", headers={"Authorization": f"Bearer {keyring['read']}"})
+
+    assert shown.status_code == 200
+    assert shown.json()["processes"] == []
 
 
 async def test_a_cursor_goes_on_where_the_page_ended(server: harness.Server, keyring: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from otel_ingest.budget import Budget
 from otel_ingest.grpc_server import build_grpc_server
 from otel_ingest.http_app import HttpApp
 from otel_ingest.ingest import Ingest
+from otel_ingest.levels import no_configuration
 from otel_ingest.limits import Limits
 from otel_ingest.signals import LOGS
 from otel_ingest.stats import ReceiverStats
@@ -116,7 +117,7 @@ async def test_requests_refused_before_decoding_are_counted() -> None:
 async def test_one_byte_over_the_limit_is_not_retryable_over_grpc() -> None:
     """64 MiB + 1: RESOURCE_EXHAUSTED without RetryInfo, as one MiB over is."""
     rig = Rig()
-    server, port = build_grpc_server(rig.ingest, everyone, Limits(), rig.budget, "127.0.0.1:0")
+    server, port = build_grpc_server(rig.ingest, everyone, Limits(), rig.budget, no_configuration, "127.0.0.1:0")
     await server.start()
     options = [("grpc.max_send_message_length", -1)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:

@@ -1,0 +1,156 @@
+"""OpAMP over HTTP (docs/opamp.md): AgentToServer bytes -> what is stored of the agent -> ServerToAgent bytes.
+
+Parsing and answering are pure; ``OpampServer`` is the shell around them. Levels live in PostgreSQL alone: any receiver
+answers any agent.
+"""
+
+import json
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from opentelemetry._opamp.proto import opamp_pb2  # the OpenTelemetry project's own generated messages
+
+from otel_ingest.errors import MalformedRequest, StoreUnavailable
+from otel_ingest.levels import LevelConfigurations
+from storage.errors import StoreError
+from storage.level_config import AgentReport, configuration_hash
+from storage.views import AgentState, LevelOverride
+
+PATH = "/v1/opamp"
+# An agent says a few hundred bytes; its effective configuration is the longest part.
+BODY_BYTES_MAX = 1024 * 1024
+CONFIG_KEY = "log_levels"
+_UID_BYTES = 16
+_ATTRIBUTES_MAX = 64
+_TEXT_CHARS_MAX = 512
+_LOGGERS_MAX = 1_000
+_CAPABILITIES = (
+    opamp_pb2.ServerCapabilities_AcceptsStatus
+    | opamp_pb2.ServerCapabilities_OffersRemoteConfig
+    | opamp_pb2.ServerCapabilities_AcceptsEffectiveConfig
+)
+
+NoteAgent = Callable[[AgentReport], Awaitable[AgentState | None]]
+"""Stores a report; returns what is known of the agent, None when it never described itself. Raises StoreError."""
+
+
+class OpampServer:
+    """Answers polls of agents."""
+
+    def __init__(self, note_agent: NoteAgent, configurations: LevelConfigurations) -> None:
+        self._note_agent = note_agent
+        self._configurations = configurations
+
+    async def exchange(self, body: bytes) -> bytes:
+        """Return the answer to one message. Raises MalformedRequest, StoreUnavailable."""
+        report = parse(body)
+        try:
+            agent = await self._note_agent(report)
+            overrides = await self._configurations.of(agent.component) if agent is not None else []
+        except StoreError as error:
+            raise StoreUnavailable(f"levels cannot be read now: {error}") from error
+        return answer(report, agent, overrides, time.time_ns())
+
+
+def parse(body: bytes) -> AgentReport:
+    """PURE: return what a message says. Raises MalformedRequest."""
+    message = opamp_pb2.AgentToServer()
+    try:
+        message.ParseFromString(body)
+    except DecodeError as error:
+        raise MalformedRequest(f"the body is not an OpAMP AgentToServer message: {error}") from error
+    if len(message.instance_uid) != _UID_BYTES:
+        raise MalformedRequest(
+            f"instance_uid has {len(message.instance_uid)} bytes, must be 16 (a UUID v7)", field="instance_uid"
+        )
+    described = message.HasField("agent_description")
+    description = _description(message.agent_description) if described else None
+    status = message.remote_config_status if message.HasField("remote_config_status") else None
+    return AgentReport(
+        instance_uid=message.instance_uid,
+        component=_component(description) if description is not None else None,
+        description=description,
+        config_hash=status.last_remote_config_hash[:64] if status is not None else None,
+        config_status=status.status if status is not None else 0,
+        config_error=_plain(status.error_message) if status is not None else "",
+        effective=_effective(message.effective_config) if message.HasField("effective_config") else None,
+        ends=message.HasField("agent_disconnect"),
+    )
+
+
+def answer(report: AgentReport, agent: AgentState | None, overrides: Sequence[LevelOverride], now_ns: int) -> bytes:
+    """PURE: return the ServerToAgent: the configuration where the agent has another, or a wish to know who it is."""
+    message = opamp_pb2.ServerToAgent(instance_uid=report.instance_uid, capabilities=_CAPABILITIES)
+    if agent is None:
+        message.flags = opamp_pb2.ServerToAgentFlags_ReportFullState
+    elif not report.ends:
+        wanted = configuration_hash(overrides)
+        # An agent that never had a configuration needs none to know that nothing is in force.
+        if agent.config_hash != wanted and (overrides or agent.config_hash):
+            message.remote_config.config_hash = wanted
+            file = message.remote_config.config.config_map[CONFIG_KEY]
+            file.content_type = "application/json"
+            file.body = configuration_json(overrides, now_ns)
+    return bytes(message.SerializeToString())
+
+
+def configuration_json(overrides: Sequence[LevelOverride], now_ns: int) -> bytes:
+    """PURE: return the body of ``log_levels``; ends are relative, so that no clocks are compared."""
+    loggers = [
+        {
+            "id": o.id,
+            "name": o.logger,
+            "level": o.level,
+            "expires_in_s": round(max(0, o.expires_at_ns - now_ns) / 1e9, 3),
+        }
+        for o in overrides
+    ]
+    return json.dumps({"version": 1, "loggers": loggers}).encode()
+
+
+def _description(description: Any) -> dict[str, Any]:
+    """Return the attributes that are plain values, identifying ones last so that they win."""
+    pairs = [*description.non_identifying_attributes, *description.identifying_attributes]
+    return {_plain(p.key): _value(p.value) for p in pairs[-_ATTRIBUTES_MAX:]}
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("value")
+    if kind in {"bool_value", "int_value"}:
+        return getattr(value, kind)
+    return _plain(str(getattr(value, kind))) if kind else None
+
+
+def _component(description: dict[str, Any]) -> str:
+    name = str(description.get("service.name") or "unknown_service")
+    namespace = description.get("service.namespace")
+    return (f"{namespace}/{name}" if namespace else name)[:_TEXT_CHARS_MAX]
+
+
+def _effective(config: Any) -> list[dict[str, Any]]:
+    """Return the levels an agent says are in force; what is not of our shape counts as none."""
+    body = config.config_map.config_map[CONFIG_KEY].body if CONFIG_KEY in config.config_map.config_map else b"{}"
+    try:
+        loggers = json.loads(body).get("loggers", [])
+    except (ValueError, AttributeError):
+        return []
+    if not isinstance(loggers, list):
+        return []
+    known = ("name", "level", "remaining_s")
+    return [
+        {k: _plain(v) if isinstance(v, str) else v for k, v in entry.items() if k in known and _is_scalar(v)}
+        for entry in loggers[:_LOGGERS_MAX]
+        if isinstance(entry, dict)
+    ]
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _plain(text: str) -> str:
+    """Return text that PostgreSQL can hold, of bounded length."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()[:_TEXT_CHARS_MAX]

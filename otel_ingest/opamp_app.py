@@ -1,0 +1,65 @@
+"""The door of OpAMP: POST /v1/opamp beside the exports. Thin: token, headers, body, one call, answer."""
+
+import asyncio
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from otel_ingest import errors
+from otel_ingest.http_app import Authorize, error_response
+from otel_ingest.opamp import BODY_BYTES_MAX, PATH, OpampServer
+from otel_ingest.wire import Encoding
+from otel_ingest.wire.codings import Decompressor
+
+# A message is a few hundred bytes; who needs longer for it is gone.
+BODY_TIMEOUT_S = 10.0
+_MEDIA_TYPE = Encoding.PROTOBUF.value
+
+
+class OpampApp:
+    """Answers /v1/opamp; every other path is ``exports``' (both ASGI 3)."""
+
+    def __init__(self, exports: ASGIApp, server: OpampServer, authorize: Authorize) -> None:
+        self._exports = exports
+        self._server = server
+        self._authorize = authorize
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["path"].rstrip("/") != PATH:
+            await self._exports(scope, receive, send)
+            return
+        try:
+            response = await self._answer(scope, receive)
+        except errors.IngestError as error:
+            response = error_response(error, Encoding.PROTOBUF)
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        if scope["method"] != "POST":
+            raise errors.MethodNotAllowed(f"{scope['method']} is not allowed; OpAMP messages are POST")
+        headers = Headers(scope=scope)
+        await self._authorize(headers.get("authorization"))
+        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != _MEDIA_TYPE:
+            raise errors.UnsupportedEncoding(
+                f"Content-Type {media_type[:100]!r} is not taken; send {_MEDIA_TYPE}", header="Content-Type"
+            )
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await _body(Request(scope, receive), headers)
+        except TimeoutError as error:
+            raise errors.MalformedRequest(f"the body did not end within {BODY_TIMEOUT_S:.0f} s") from error
+        return Response(await self._server.exchange(body), media_type=_MEDIA_TYPE)
+
+
+async def _body(request: Request, headers: Headers) -> bytes:
+    """Return the decompressed body. Raises RequestTooLarge, UnsupportedEncoding, MalformedRequest."""
+    decompressor = Decompressor(headers.get("content-encoding", "identity"), BODY_BYTES_MAX)
+    pieces = [piece async for chunk in request.stream() for piece in decompressor.feed(chunk)]
+    decompressor.finish()
+    return b"".join(pieces)

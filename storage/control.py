@@ -1,0 +1,88 @@
+"""What changes something: every act and its audit entry in one transaction, refused attempts as well.
+
+``audit_log`` is only ever added to, here and nowhere else.
+"""
+
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from storage import levels
+from storage.dberrors import translate
+from storage.level_config import NewOverride
+from storage.mapping import ns_of
+from storage.models import audit_log
+from storage.views import AgentState, AuditEntry, JsonObject, LevelOverride
+
+_DONE = "done"
+_OUTCOME_CHARS_MAX = 500
+
+
+class Control:
+    """Acts on the store through ``engine`` (``storage.engine.write_engine``). All methods raise StoreError."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def set_level(self, new: NewOverride, role: str, arguments: JsonObject) -> LevelOverride:
+        """Put a level in force for a limited time; the entry of the audit log is part of it."""
+        try:
+            async with self._engine.begin() as connection:
+                override = await levels.set_level(connection, new)
+                await _audit(connection, new.set_by, role, "logger_set_level", arguments, _DONE)
+        except SQLAlchemyError as error:
+            raise translate(error) from error
+        return override
+
+    async def end_levels(
+        self, component: str, logger: str | None, caller: str, role: str, arguments: JsonObject
+    ) -> int:
+        """End what is in force for a component (and one logger); return how many levels ended."""
+        try:
+            async with self._engine.begin() as connection:
+                ended = await levels.end(connection, component, logger)
+                await _audit(connection, caller, role, "logger_set_level", arguments, _DONE)
+        except SQLAlchemyError as error:
+            raise translate(error) from error
+        return ended
+
+    async def refused(self, caller: str, role: str, action: str, arguments: JsonObject, why: str) -> None:
+        """Write down a call that was not carried out."""
+        try:
+            async with self._engine.begin() as connection:
+                await _audit(connection, caller, role, action, arguments, f"refused: {why}"[:_OUTCOME_CHARS_MAX])
+        except SQLAlchemyError as error:
+            raise translate(error) from error
+
+    async def active_levels(self, component: str | None = None) -> list[LevelOverride]:
+        """Return what is in force now."""
+        return await levels.active(self._engine, component)
+
+    async def running_agents(self, component: str | None = None) -> list[AgentState]:
+        """Return the processes that take their levels from here."""
+        return await levels.running_agents(self._engine, component)
+
+    async def audit_entries(self, limit: int = 100) -> list[AuditEntry]:
+        """Return the newest entries of the audit log, newest first."""
+        statement = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
+        try:
+            async with self._engine.connect() as connection:
+                rows = (await connection.execute(statement)).all()
+        except SQLAlchemyError as error:
+            raise translate(error) from error
+        return [
+            AuditEntry(
+                id=row.id, at_ns=ns_of(row.at), caller=row.caller, role=row.role, action=row.action,
+                arguments=row.arguments, outcome=row.outcome,
+            )
+            for row in rows
+        ]  # fmt: skip
+
+
+async def _audit(
+    connection: AsyncConnection, caller: str, role: str, action: str, arguments: Any, outcome: str
+) -> None:
+    row = {"caller": caller, "role": role, "action": action, "arguments": arguments, "outcome": outcome}
+    await connection.execute(insert(audit_log).values(row))
