@@ -134,9 +134,19 @@ class Settings(TlsSettings, BaseSettings):
     read_timeout_s: float = Field(
         default=10.0, gt=0, description="Seconds one read statement may take before it is cancelled"
     )
-    partitions_ahead_days: int = Field(
-        default=3, ge=1, le=60, description="Day partitions made ahead of time, each hour"
+    duplicate_window_s: float = Field(
+        default=15 * 60,
+        ge=1,
+        le=3600,
+        description="Seconds in which a request that comes again is known by its content, and stored once",
     )
+    batch_id_window_s: float = Field(
+        default=48 * 3600,
+        ge=1,
+        le=4 * 86_400,
+        description="The same for requests that their sender named with x-otel-ingest-batch-id",
+    )
+    partitions_ahead_days: int = Field(default=3, ge=1, le=60, description="Day partitions made ahead of time")
     drain_timeout_s: float = Field(default=20.0, gt=0, description="Seconds to finish accepted requests after SIGTERM")
     log_level: str = Field(
         default="info",

@@ -14,12 +14,12 @@ from otel_ingest.batcher import Batcher
 from otel_ingest.config import Settings
 from otel_ingest.levels import LevelConfigurations
 from otel_ingest.listener import HttpListener
-from storage.errors import RetryableStoreError
+from storage.errors import StoreError
 
 _log = structlog.get_logger(__name__)
 
-# Partitions are made days ahead, so an hour between two looks, and a missed one, harm nobody.
-_MAINTENANCE_INTERVAL_S = 3600.0
+# Partitions are made days ahead and digests may lie longer than they must: a look that is missed harms nobody.
+_MAINTENANCE_INTERVAL_S = 600.0
 _MAINTENANCE_RETRY_S = 30.0
 
 
@@ -56,15 +56,15 @@ class Receiver:
                 await self._upkeep
 
     async def _keep_partitions(self) -> None:
-        """Look after the partitions each hour; a store that is away is tried again sooner."""
+        """Look after the store each ten minutes; one that is away is tried again sooner."""
         wait_s = _MAINTENANCE_INTERVAL_S
         while True:
             await asyncio.sleep(wait_s)
             try:
                 await self.maintain(datetime.now(UTC))
                 wait_s = _MAINTENANCE_INTERVAL_S
-            except RetryableStoreError as error:
-                _log.warning("partitions not looked after, trying again", reason=str(error))
+            except StoreError as error:
+                _log.warning("the store is not looked after, trying again", reason=str(error))
                 wait_s = _MAINTENANCE_RETRY_S
 
 

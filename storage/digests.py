@@ -4,7 +4,7 @@ Each kind of key (unnamed, named) has a ring of three tables, and a period of ti
 by PostgreSQL's own clock, the start of the transaction. During the first window of a period a key is claimed in the
 table of the period before as well. So two transactions within one window of each other always claim in one common
 table, and its unique index makes the second wait for the first: it is a duplicate when that commits, and stores when
-that aborts. Nothing depends on how long transactions take. The third table is the one that is emptied.
+that aborts. Nothing depends on how long transactions take. Tables that are not claimed in are emptied (TRUNCATE).
 
 Claims are made in one order (table, then digest), before anything else is locked: writers never wait in a circle.
 """
@@ -13,14 +13,22 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from psycopg import errors as pg
 from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage.config import Windows
+from storage.dberrors import translate
 from storage.keys import RequestKey
 
 TABLES_A_RING = 3
 _US = 1_000_000
+_LOCK_KEY = 0x6F74_6C70_0003
+_CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
+# A transaction that began periods ago may hold the table; those who would wait behind us for it are as old.
+_LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '1s'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +52,9 @@ class Ring:
             return Phase(begin, begin + self.window_us, (self.table(period - 1), self.table(period)))
         return Phase(begin + self.window_us, begin + self.period_us, (self.table(period),))
 
-    def spare(self, at_us: int) -> str:
-        """Return the table that nothing claims in, in this period: the next period's."""
-        return self.table(at_us // self.period_us + 1)
+    def unused(self, at_us: int) -> list[str]:
+        """Return the tables that a transaction does not claim in that begins at ``at_us``."""
+        return [t for t in (self.table(period) for period in range(TABLES_A_RING)) if t not in self.phase(at_us).tables]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +178,44 @@ class Digests:
         for key, count in rejected.items():
             for table in self._rings[key.named].phase(claimed.at_us).tables:
                 await connection.execute(_note_in(table), {"digest": key.digest.hex(), "rejected": count})
+
+
+async def empty_unused(engine: AsyncEngine, windows: Windows) -> None:
+    """Empty the tables whose keys are past their windows; what is in use is tried again next time.
+
+    No writer waits: none uses these tables. One receiver does it at a time. Raises StoreError.
+    """
+    try:
+        for ring in rings(windows):
+            async with engine.connect() as connection:
+                tables = ring.unused(await _clock_us(connection))
+            for table in tables:
+                async with engine.begin() as connection:
+                    await _empty(connection, ring, table)
+    except (SQLAlchemyError, OSError) as error:
+        raise translate(error) from error
+
+
+async def _empty(connection: AsyncConnection, ring: Ring, table: str) -> None:
+    """Empty a table that was not in use a moment ago, unless it is now."""
+    if not (await connection.execute(text(f"SELECT EXISTS (SELECT FROM {table})"))).scalar_one():  # noqa: S608
+        return
+    if not (await connection.execute(_TRY_LOCK, {"key": _LOCK_KEY})).scalar_one():
+        return
+    await connection.execute(_LOCK_TIMEOUT)
+    try:
+        async with connection.begin_nested():
+            await connection.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+            # With the lock held nobody begins to use it; whoever did before has moved the clock into its phase.
+            if table in ring.unused(await _clock_us(connection)):
+                await connection.execute(text(f"TRUNCATE {table}"))
+    except DBAPIError as error:
+        if not isinstance(error.orig, pg.LockNotAvailable):
+            raise
+
+
+async def _clock_us(connection: AsyncConnection) -> int:
+    return int((await connection.execute(_CLOCK)).scalar_one())
 
 
 def _parameters(ring: Ring, phase: Phase, digests: list[bytes], keys: Mapping[bytes, RequestKey]) -> dict[str, object]:

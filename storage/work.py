@@ -1,6 +1,6 @@
 """PURE: one call of ``RowSink.write`` while it is done: which rows are to be stored, and what becomes of each batch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from storage.api import Outcome
 from storage.batch import Batch, RejectedRow
@@ -15,8 +15,8 @@ Place = tuple[int, int]
 class Work:
     """The batches of one call.
 
-    ``places``: the rows to store. ``keys``: what to claim, one a request, however often the request is among the
-    batches. A transaction may be tried more than once: ``begin`` forgets what the one before found out.
+    ``places``: the rows to store. A transaction may be tried more than once: ``begin`` forgets what the one before
+    found out. Then come ``spooled``, for the batches of spools, and ``claimed``, for the keys that ``keys`` returns.
     """
 
     def __init__(self, batches: Sequence[Batch]) -> None:
@@ -27,14 +27,12 @@ class Work:
         self._own: set[int] = set()
         self._first: dict[RequestKey, int] = {}
         self._repeats: dict[int, int] = {}
-        self.keys: list[RequestKey] = []
         digests: dict[tuple[bytes, bool], int] = {}
         for b, batch in enumerate(batches):
             if batch.key is None:
                 continue
             first = digests.setdefault((batch.key.digest, batch.key.named), b)
             if first == b:
-                self.keys.append(batch.key)
                 self._first[batch.key] = b
             else:
                 self._repeats[b] = first
@@ -48,6 +46,19 @@ class Work:
         self.places = self._all
         self._settled, self._own = {}, set()
         self._rejected = {b: list(rows) for b, rows in self._early.items()}
+
+    def keys(self) -> list[RequestKey]:
+        """Return what to claim: one key a request, however often the request is among the batches."""
+        return [key for key, b in self._first.items() if b not in self._settled]
+
+    def spool_places(self) -> dict[tuple[bytes, int], int]:
+        """Return {place in a spool: batch}."""
+        return {batch.place: b for b, batch in enumerate(self.batches) if batch.place is not None}
+
+    def spooled(self, taken: Mapping[tuple[bytes, int], float]) -> None:
+        """Take out the rows of requests that were stored from the same place of a spool, so many seconds ago."""
+        of = self.spool_places()
+        self._settled |= {of[place]: Outcome(duplicate_age_s=age_s) for place, age_s in taken.items()}
 
     def refuse_early(self, rows: Iterable[tuple[Place, str]]) -> None:
         """Refuse rows that no transaction will be asked to store."""

@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from otel_ingest.config import Settings
-from storage.config import StorageConfig
+from storage.config import StorageConfig, Windows
 from storage.embedded import connection_url
 from storage.engine import read_engine
 from storage.errors import StoreError
@@ -66,6 +66,11 @@ def storage_config(settings: Settings, url: str) -> StorageConfig:
         readers=settings.readers,
         read_timeout_s=settings.read_timeout_s,
     )
+
+
+def windows(settings: Settings) -> Windows:
+    """Return how long requests are known that come again."""
+    return Windows(unnamed_s=settings.duplicate_window_s, named_s=settings.batch_id_window_s)
 
 
 @asynccontextmanager

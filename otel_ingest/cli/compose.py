@@ -18,7 +18,7 @@ from mcp_tools.app import Doors, build_query_app
 from otel_ingest.batcher import Batcher
 from otel_ingest.budget import Budget
 from otel_ingest.cli.certificates import Listeners, keep_current, known_hosts, open_certificates, public_names
-from otel_ingest.cli.common import storage_config
+from otel_ingest.cli.common import storage_config, windows
 from otel_ingest.cli.ready import Ready
 from otel_ingest.config import Settings
 from otel_ingest.errors import PermissionDenied, StoreUnavailable, Unauthenticated
@@ -32,7 +32,7 @@ from otel_ingest.opamp import OpampServer
 from otel_ingest.opamp_app import OpampApp
 from otel_ingest.server import Receiver
 from otel_ingest.stats import ReceiverStats
-from storage import embedded, levels, migrate, partitions, tokens
+from storage import embedded, levels, maintenance, migrate, tokens
 from storage.control import Control
 from storage.engine import AsyncEngine, read_engine, write_engine
 from storage.errors import StoreError
@@ -120,7 +120,7 @@ def _receiver(
     budget = Budget(settings.inflight_bytes_max)
     stats.budget = budget
     batcher = Batcher(
-        PostgresSink(engine),
+        PostgresSink(engine, windows(settings)),
         stats,
         writers=settings.writers,
         queue_bytes_max=settings.inflight_bytes_max,
@@ -144,12 +144,12 @@ def _receiver(
     http = HttpListener(
         app, http_socket, drain_timeout_s=settings.drain_timeout_s, certificates=certificates.get("http")
     )
-    maintain = partial(_maintain, engine, settings.partitions_ahead_days)
+    maintain = partial(_maintain, engine, settings)
     return Receiver(settings, batcher, http, server, f"{host}:{port}", maintain, configurations)
 
 
-async def _maintain(engine: AsyncEngine, ahead: int, now: datetime) -> None:
-    await partitions.maintain(engine, now, ahead)
+async def _maintain(engine: AsyncEngine, settings: Settings, now: datetime) -> None:
+    await maintenance.maintain(engine, now, settings.partitions_ahead_days, windows(settings))
     await levels.forget(engine)
 
 

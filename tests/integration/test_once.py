@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
+from storage import digests, spooled, transactions
 from storage import sink as sink_module
-from storage import transactions
 from storage.api import Outcome
 from storage.batch import Batch
 from storage.config import StorageConfig, Windows
@@ -223,3 +223,77 @@ async def test_a_transaction_that_lasts_longer_than_periods_still_excludes_the_o
         assert sum(o.duplicate_age_s is not None for (o,) in outcomes) == 1
 
     assert await count(engine) == 8
+
+
+async def test_a_request_of_a_spool_is_stored_once_whenever(engine: AsyncEngine) -> None:
+    """Known by its place when its key is long forgotten; forgotten with its segment. Its key counts as well."""
+    sink = PostgresSink(engine)
+    segment = b"0123456789abcdef"
+
+    def replayed(offset: int, body: bytes = b"body") -> Batch:
+        batch = request(body)
+        batch.place = segment, offset
+        return batch
+
+    assert await sink.write([replayed(0), replayed(100, b"other")]) == [Outcome(), Outcome()]
+    async with engine.begin() as connection:
+        for n in range(3):
+            await connection.execute(text(f"TRUNCATE request_digests_{n}"))
+    first, second, third = await sink.write([replayed(100, b"other"), replayed(200), replayed(300)])
+
+    assert first.duplicate_age_s is not None
+    assert (second, third) == (Outcome(), Outcome(duplicate_age_s=0.0))
+    assert await count(engine) == 6
+    assert await count(engine, "spooled_requests") == 4
+
+    await spooled.forget(engine, segment)
+    assert await count(engine, "spooled_requests") == 0
+    assert (await sink.write([request()]))[0].duplicate_age_s is not None
+
+
+async def test_only_what_is_past_its_window_is_emptied(engine: AsyncEngine) -> None:
+    """Periods of 50 ms: each table is out of use soon, and emptied; those of a long period stay, whatever else goes."""
+    passing = Windows(unnamed_s=0.01, unnamed_period_s=0.05)
+    for n in range(4):
+        await PostgresSink(engine, passing).write([request(str(n).encode()), request(batch_id=str(n))])
+
+    async with asyncio.timeout(20):
+        while sum([await count(engine, f"request_digests_{n}") for n in range(3)]):
+            await digests.empty_unused(engine, passing)
+
+    assert sum([await count(engine, f"batch_id_digests_{n}") for n in range(3)]) >= 4
+    assert (await PostgresSink(engine).write([request(batch_id="3")]))[0].duplicate_age_s is not None
+
+
+async def test_emptying_goes_around_what_is_in_use(engine: AsyncEngine, other_engine: AsyncEngine) -> None:
+    """A transaction of a period long past still holds its table: emptying gives up and tries again later."""
+    passing = Windows(unnamed_s=0.01, unnamed_period_s=0.05)
+    sink = PostgresSink(other_engine, passing)
+    await sink.write([request()])
+    async with other_engine.connect() as connection:
+        for n in range(3):
+            await connection.execute(text(f"LOCK TABLE request_digests_{n} IN ROW EXCLUSIVE MODE"))
+        await digests.empty_unused(engine, passing)
+        await digests.empty_unused(engine, passing)
+
+    assert sum([await count(engine, f"request_digests_{n}") for n in range(3)]) >= 1
+
+
+async def test_emptying_all_the_time_loses_no_key(engine: AsyncEngine, other_engine: AsyncEngine) -> None:
+    """Two receivers store each request once while tables of short periods are emptied without a pause."""
+    windows = Windows(unnamed_s=0.05, unnamed_period_s=0.06)
+    sinks = PostgresSink(engine, windows), PostgresSink(other_engine, windows)
+    done = asyncio.Event()
+
+    async def empty() -> None:
+        while not done.is_set():
+            await digests.empty_unused(engine, windows)
+
+    emptying = asyncio.create_task(empty())
+    for n in range(200):
+        outcomes = await asyncio.gather(*(sink.write([request(str(n).encode(), rows=1)]) for sink in sinks))
+        assert sum(o.duplicate_age_s is not None for (o,) in outcomes) == 1, n
+    done.set()
+    await emptying
+
+    assert await count(engine) == 200
