@@ -5,7 +5,7 @@ import os
 from sqlalchemy import Connection, create_engine, text
 
 from alembic import context
-from storage.engine import psycopg_url
+from storage.engine import psycopg_url, session_options
 from storage.errors import PermanentStoreError
 from storage.models import metadata
 
@@ -47,7 +47,7 @@ def main() -> None:
     url = os.environ.get("OTEL_INGEST_DATABASE_URL")  # noqa: TID251 - alembic's command line is a composition root
     if not url:
         raise SystemExit("set OTEL_INGEST_DATABASE_URL to postgresql://user@host/database")
-    engine = create_engine(psycopg_url(url), connect_args={"options": "-c timezone=UTC"})
+    engine = create_engine(psycopg_url(url), connect_args={"options": session_options()})
     with engine.connect() as own:
         run(own)
     engine.dispose()

@@ -1,13 +1,32 @@
 """Makes the two engines; nothing else may call ``create_async_engine``."""
 
-from sqlalchemy import URL, make_url
+import contextlib
+from typing import Any
+
+from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage.config import StorageConfig
 from storage.errors import PermanentStoreError
 
-__all__ = ["AsyncEngine", "psycopg_url", "read_engine", "write_engine"]
+__all__ = ["AsyncEngine", "psycopg_url", "read_engine", "session_options", "write_engine"]
+
+# What a database or a role may have set otherwise, and what our SQL, COPY and the reading of answers rely on.
+_SESSION = {
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "client_encoding": "UTF8",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    # A claim of a request's key waits for the other transaction and then sees what it committed (storage.digests).
+    "default_transaction_isolation": r"read\ committed",
+}
+
+
+def session_options(**more: str) -> str:
+    """Return the ``options`` of a connection: the settings of every session of ours, and ``more``."""
+    return " ".join(f"-c {name}={value}" for name, value in (_SESSION | more).items())
 
 
 def psycopg_url(url: str) -> URL:
@@ -26,7 +45,9 @@ def psycopg_url(url: str) -> URL:
 
 def write_engine(config: StorageConfig) -> AsyncEngine:
     """Return the engine of the write side: a connection a writer, one for upkeep, one for tokens."""
-    return _engine(config, pool_size=config.writers + 2, timeout_s=config.write_timeout_s, options="")
+    engine = _engine(config, pool_size=config.writers + 2, timeout_s=config.write_timeout_s)
+    event.listen(engine.sync_engine, "connect", _make_durable)
+    return engine
 
 
 def read_engine(config: StorageConfig) -> AsyncEngine:
@@ -35,12 +56,21 @@ def read_engine(config: StorageConfig) -> AsyncEngine:
         config,
         pool_size=config.readers,
         timeout_s=config.read_timeout_s,
-        options="-c default_transaction_read_only=on",
+        default_transaction_read_only="on",
     )
 
 
-def _engine(config: StorageConfig, *, pool_size: int, timeout_s: float, options: str) -> AsyncEngine:
-    settings = f"-c timezone=UTC -c statement_timeout={int(timeout_s * 1000)} {options}"
+def _make_durable(connection: Any, _record: object) -> None:
+    """Have COMMIT wait for the disk where a database or a role says that it need not; never weaken what is stronger."""
+    with contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+        )
+    connection.commit()
+
+
+def _engine(config: StorageConfig, *, pool_size: int, timeout_s: float, **settings: str) -> AsyncEngine:
+    options = session_options(statement_timeout=str(int(timeout_s * 1000)), **settings)
     return create_async_engine(
         psycopg_url(config.url),
         pool_size=pool_size,
@@ -51,6 +81,6 @@ def _engine(config: StorageConfig, *, pool_size: int, timeout_s: float, options:
         connect_args={
             "connect_timeout": config.connect_timeout_s,
             "application_name": "otel-ingest",
-            "options": settings.strip(),
+            "options": options,
         },
     )
