@@ -28,6 +28,7 @@ TABLE: dict[type[errors.IngestError], Answer] = {
     errors.RequestTooLarge: Answer(413, code_pb2.RESOURCE_EXHAUSTED),
     errors.UnsupportedEncoding: Answer(415, code_pb2.INVALID_ARGUMENT),
     errors.Overloaded: Answer(429, code_pb2.RESOURCE_EXHAUSTED, RETRY_S),
+    errors.SenderTooSlow: Answer(503, code_pb2.UNAVAILABLE, RETRY_S),
     errors.StoreUnavailable: Answer(503, code_pb2.UNAVAILABLE, RETRY_S),
 }
 

@@ -11,6 +11,7 @@ IngestError
 │   └── UnsupportedEncoding 415  INVALID_ARGUMENT
 └── TransientError          the same bytes will do later; Retry-After and RetryInfo of 1-2 s
     ├── Overloaded          429  RESOURCE_EXHAUSTED with RetryInfo
+    ├── SenderTooSlow       503  UNAVAILABLE with RetryInfo
     └── StoreUnavailable    503  UNAVAILABLE with RetryInfo
 """
 
@@ -64,7 +65,11 @@ class TransientError(IngestError):
 
 
 class Overloaded(TransientError):  # noqa: N818
-    """The bytes in flight are at their limit."""
+    """The bytes in flight are at their limit, or those of one component in a second."""
+
+
+class SenderTooSlow(TransientError):  # noqa: N818
+    """The body was not whole in time; on a better connection it may be."""
 
 
 class StoreUnavailable(TransientError):  # noqa: N818

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from otel_ingest.batcher import Batcher
+from otel_ingest.budget import ROW_OVERHEAD_BYTES, Lease
 from otel_ingest.decode import decode
 from otel_ingest.errors import IngestError, MalformedRequest, StoreUnavailable, TransientError
 from otel_ingest.limits import Limits, Rejection
@@ -52,25 +53,26 @@ class Ingest:
         self._clock_ns = clock_ns
 
     async def export(
-        self, signal: Signal, body: bytes, encoding: Encoding, transport: str, batch_id: str = ""
+        self, signal: Signal, body: bytes, encoding: Encoding, transport: str, lease: Lease, batch_id: str = ""
     ) -> ExportResult:
         """Return once every record that is not rejected is committed, now or by the same request before.
 
+        ``lease`` holds what ``body`` weighs; it is taken over and given back at the end.
         ``batch_id``: what the sender calls the request (``BATCH_ID_HEADER``); empty: it is known by its content.
 
         Raises MalformedRequest: nothing of it could be read. Raises TransientError: nothing of it was stored.
         """
         # A task of its own, shielded: what a sender that goes away had sent is committed, and counted as such.
-        work = asyncio.create_task(self._accounted(signal, body, encoding, transport, batch_id))
+        work = asyncio.create_task(self._accounted(signal, body, encoding, transport, lease.move(), batch_id))
         work.add_done_callback(_retrieve)
         return await asyncio.shield(work)
 
     async def _accounted(
-        self, signal: Signal, body: bytes, encoding: Encoding, transport: str, batch_id: str
+        self, signal: Signal, body: bytes, encoding: Encoding, transport: str, lease: Lease, batch_id: str
     ) -> ExportResult:
         """Export, and count the request by its outcome."""
         try:
-            result = await self._export(signal, body, encoding, transport, batch_id)
+            result = await self._export(signal, body, encoding, transport, lease, batch_id)
         except TransientError:
             self._stats.request(signal, transport, "refused")
             raise
@@ -78,24 +80,31 @@ class Ingest:
             self._stats.request(signal, transport, "failed")
             raise
         except Exception as error:
-            # A bug of ours, not the sender's: it keeps its data and tries again; we hear of it.
-            self._stats.bugs.inc()
-            self._stats.request(signal, transport, "refused")
-            _log.exception("unexpected error in an export", signal=signal.name)
-            raise StoreUnavailable("an unexpected error in the server; nothing was stored") from error
+            raise self.unexpected(signal, transport, error) from error
+        finally:
+            lease.release()
         self._stats.request(signal, transport, "partial" if result.rejected else "accepted")
         return result
+
+    def unexpected(self, signal: Signal | None, transport: str, error: Exception) -> StoreUnavailable:
+        """Return what to answer to an error nobody foresaw, counted: its sender keeps its data and tries again."""
+        self._stats.bugs.inc()
+        if signal is not None:
+            self._stats.request(signal, transport, "refused")
+        _log.error("unexpected error in an export", transport=transport, exc_info=error)
+        return StoreUnavailable("an unexpected error in the server; nothing was stored")
 
     def turned_away(self, signal: Signal, transport: str, error: IngestError) -> None:
         """Count a request that was answered with ``error`` before it could be decoded."""
         self._stats.request(signal, transport, "refused" if isinstance(error, TransientError) else "failed")
 
     async def _export(
-        self, signal: Signal, body: bytes, encoding: Encoding, transport: str, batch_id: str
+        self, signal: Signal, body: bytes, encoding: Encoding, transport: str, lease: Lease, batch_id: str
     ) -> ExportResult:
         key = await _key(signal, body, batch_id)
         parsed = parse(signal, body, encoding, self._limits)
         batch, positions, rejections = await self._decode(signal, parsed)
+        lease.settle(len(body) + batch.size_bytes + ROW_OVERHEAD_BYTES * len(batch.rows))
         batch.key = key
         early = sum(r.count for r in rejections)
         total = len(batch.rows) + early

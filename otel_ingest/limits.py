@@ -5,10 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of decoding. A record past one is rejected by itself; the rest of its request is stored."""
+    """Limits of one request. A record past one of its own is rejected by itself; the rest of its request is stored."""
 
     # The OTLP specification recommends 64 MiB (1.11, "Message size limits"); measured after decompression.
     body_bytes_max: int = 64 * 1024 * 1024
+    # Seconds until a body is whole. SDKs give up after 10; who takes longer holds memory that others need.
+    body_timeout_s: float = 60.0
+    # Connections of one listener at a time: each costs some 20 KiB, an HTTP/2 one 50.
+    connections_max: int = 8_192
     # A record is one PostgreSQL row; rows of many MiB stall everyone who reads past them.
     record_bytes_max: int = 8 * 1024 * 1024
     # Attributes at any depth of one record. SDKs stop at 128; a million is an attack or a bug.

@@ -12,6 +12,7 @@ import structlog
 
 from otel_ingest.batcher import Batcher
 from otel_ingest.config import Settings
+from otel_ingest.http2 import Http2Server
 from otel_ingest.levels import LevelConfigurations
 from otel_ingest.listener import HttpListener
 from storage.errors import StoreError
@@ -30,7 +31,7 @@ class Receiver:
     settings: Settings
     batcher: Batcher
     http: HttpListener
-    grpc_server: Any
+    grpc_server: Http2Server
     grpc_address: str
     maintain: Callable[[datetime], Awaitable[Any]]
     levels: LevelConfigurations

@@ -12,7 +12,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import grpc
 import structlog
 from cryptography import x509
 
@@ -37,7 +36,7 @@ class TlsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Certificates that work: their bytes for gRPC, a context for HTTP, and what they say."""
+    """Certificates that work: their bytes, a context of them, and what they say."""
 
     chain: bytes
     key: bytes = field(repr=False)
@@ -53,11 +52,14 @@ class Pair:
         return self.chain, self.key, self.client_ca
 
 
-def load(files: TlsFiles) -> Pair:
-    """Return the pair in ``files``. Raises TlsError: a file is missing, is not PEM, or key and certificate differ."""
+def load(files: TlsFiles, protocol: str = "http/1.1") -> Pair:
+    """Return the pair in ``files``, for connections that speak ``protocol`` (ALPN).
+
+    Raises TlsError: a file is missing, is not PEM, or key and certificate differ.
+    """
     chain, key, client_ca = _content(files)
     leaf, names = _leaf(files.cert, chain)
-    context = _context(files)
+    context = _context(files, protocol)
     if _content(files) != (chain, key, client_ca):
         raise TlsError(f"{files.cert} is being replaced")
     return Pair(chain, key, client_ca, context, leaf.not_valid_after_utc, names)
@@ -91,11 +93,11 @@ def _no_passphrase() -> str:
     raise TlsError("the key has a passphrase; give one without (its file needs no other reader than the server)")
 
 
-def _context(files: TlsFiles) -> ssl.SSLContext:
+def _context(files: TlsFiles, protocol: str) -> ssl.SSLContext:
     """Return a server's context: TLS 1.2 or newer, and client certificates where there is a CA for them."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([protocol])
     context.sslobject_class = _Connection
     try:
         context.load_cert_chain(files.cert, files.key, password=_no_passphrase)
@@ -156,7 +158,8 @@ class Certificates:
         """Read ``files``. Raises TlsError."""
         self.side = side
         self.files = files
-        self.current = load(files)
+        self._protocol = "h2" if side == "grpc" else "http/1.1"
+        self.current = load(files, self._protocol)
         self._refused: str | None = None
         self._warned_on: date | None = None
         self._warn()
@@ -169,7 +172,7 @@ class Certificates:
                 self._refused = None
                 self._warn()
                 return False
-            pair = load(self.files)
+            pair = load(self.files, self._protocol)
         except TlsError as error:
             if self._refused != str(error):
                 self._refused = str(error)
@@ -187,29 +190,10 @@ class Certificates:
         return True
 
     def ssl_context(self) -> ssl.SSLContext:
-        """Return a context for an HTTP server that follows ``current``."""
+        """Return a context for a server that follows ``current``."""
         context = _CurrentContext(ssl.PROTOCOL_TLS_SERVER)
         context.current = lambda: self.current.context
         return context
-
-    def grpc_credentials(self) -> grpc.ServerCredentials:
-        """Return credentials for a gRPC server that follow ``current``; gRPC asks before each handshake."""
-        given = self.current
-
-        def configuration(pair: Pair) -> Any:
-            return grpc.ssl_server_certificate_configuration([(pair.key, pair.chain)], pair.client_ca)
-
-        def changed() -> Any:
-            nonlocal given
-            pair = self.current
-            if pair is given:
-                return None
-            given = pair
-            return configuration(pair)
-
-        return grpc.dynamic_ssl_server_credentials(
-            configuration(given), changed, require_client_authentication=given.client_ca is not None
-        )
 
     def _warn(self) -> None:
         """Warn once a day of a certificate that is about to end."""

@@ -27,7 +27,7 @@ from otel_ingest.http_app import HttpApp
 from otel_ingest.ingest import Ingest
 from otel_ingest.levels import LevelConfigurations
 from otel_ingest.limits import Limits
-from otel_ingest.listener import AddressInUseError, HttpListener, address_of, address_sentence, bind
+from otel_ingest.listener import HttpListener, address_of, bind
 from otel_ingest.opamp import OpampServer
 from otel_ingest.opamp_app import OpampApp
 from otel_ingest.server import Receiver
@@ -60,6 +60,8 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
     certificates = open_certificates(settings)
     http_socket = bind(settings.http_endpoint, "http_endpoint")
     stack.callback(http_socket.close)
+    grpc_socket = bind(settings.grpc_endpoint, "grpc_endpoint")
+    stack.callback(grpc_socket.close)
     query_socket = bind(settings.query_endpoint, "query_endpoint")
     stack.callback(query_socket.close)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -72,7 +74,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
     read_token = await _first_tokens(settings, writing)
     stats = ReceiverStats(CollectorRegistry())
     keep_current(settings, certificates, stats.registry, stack)
-    receiver = _receiver(settings, writing, stats, http_socket, certificates)
+    receiver = _receiver(settings, writing, stats, http_socket, grpc_socket, certificates)
     await receiver.start()
     stack.push_async_callback(receiver.stop)
     reader = Reader(reading)
@@ -113,7 +115,12 @@ async def _database(settings: Settings, stack: AsyncExitStack) -> str:
 
 
 def _receiver(
-    settings: Settings, engine: AsyncEngine, stats: ReceiverStats, http_socket: socket.socket, certificates: Listeners
+    settings: Settings,
+    engine: AsyncEngine,
+    stats: ReceiverStats,
+    http_socket: socket.socket,
+    grpc_socket: socket.socket,
+    certificates: Listeners,
 ) -> Receiver:
     """Build the write side."""
     limits = Limits(body_bytes_max=settings.body_bytes_max)
@@ -131,21 +138,15 @@ def _receiver(
     grpc_authorize = _authorizer(engine, needed=settings.ingest_needs_token(settings.grpc_endpoint))
     configurations = LevelConfigurations(partial(levels.active, engine))
     opamp = OpampServer(partial(levels.note_agent, engine), configurations)
-    try:
-        own = certificates.get("grpc")
-        credentials = own.grpc_credentials() if own is not None else None
-        server, port = build_grpc_server(
-            ingest, grpc_authorize, limits, budget, configurations.hash_of, settings.grpc_endpoint, credentials
-        )
-    except OSError as error:
-        raise AddressInUseError(address_sentence(settings.grpc_endpoint, "grpc_endpoint", str(error))) from error
-    host = settings.grpc_endpoint.rpartition(":")[0]
+    own = certificates.get("grpc")
+    tls = own.ssl_context() if own is not None else None
+    grpc_server = build_grpc_server(ingest, grpc_authorize, limits, budget, configurations.hash_of, grpc_socket, tls)
     app = OpampApp(HttpApp(ingest, http_authorize, limits, budget, configurations.hash_of), opamp, http_authorize)
     http = HttpListener(
         app, http_socket, drain_timeout_s=settings.drain_timeout_s, certificates=certificates.get("http")
     )
     maintain = partial(_maintain, engine, settings)
-    return Receiver(settings, batcher, http, server, f"{host}:{port}", maintain, configurations)
+    return Receiver(settings, batcher, http, grpc_server, address_of(grpc_socket), maintain, configurations)
 
 
 async def _maintain(engine: AsyncEngine, settings: Settings, now: datetime) -> None:

@@ -12,6 +12,8 @@ from otel_ingest.errors import MalformedRequest, RequestTooLarge, UnsupportedEnc
 SUPPORTED = ("gzip", "deflate", "zstd", "identity")
 PIECE_BYTES_MAX = 256 * 1024
 _GZIP = zlib.MAX_WBITS | 16
+# Programs that compress in parallel make a member of each 64 KiB block or more; an empty one takes 20 bytes.
+_MEMBERS_MAX = 4_096
 
 
 class _Inflater(Protocol):
@@ -41,7 +43,7 @@ class Decompressor:
                 header="Content-Encoding",
             )
         self._limit = limit_bytes
-        self._produced = 0
+        self._taken = self._produced = self._members = 0
         self._stream: _Inflater | None = None
         self._started = False
 
@@ -50,6 +52,10 @@ class Decompressor:
         if self._coding == "identity":
             yield from self._counted(chunk)
             return
+        self._taken += len(chunk)
+        # What does not compress grows by a thousandth at most.
+        if self._taken > self._limit + (self._limit >> 10) + 1024:
+            raise RequestTooLarge(f"the body is larger than {self._limit} bytes before decompression")
         while chunk:
             if self._stream is None or self._stream.eof:
                 if self._stream is not None and self._coding != "gzip":
@@ -79,6 +85,9 @@ class Decompressor:
             yield piece
 
     def _open(self, first: bytes) -> _Inflater:
+        self._members += 1
+        if self._members > _MEMBERS_MAX:
+            raise MalformedRequest(f"the body has more than {_MEMBERS_MAX} gzip members")
         if self._coding == "gzip":
             return zlib.decompressobj(_GZIP)
         if self._coding == "zstd":

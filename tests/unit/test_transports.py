@@ -1,94 +1,28 @@
 """Accounting, limits and codings at the edges of the receiver, against a sink that the test holds shut."""
 
 import asyncio
-import time
 import zlib
-from collections.abc import Sequence
-from typing import Any
 
 import grpc
 import pytest
-from prometheus_client import CollectorRegistry
 
 from otel_ingest import errors
 from otel_ingest.answers import TABLE
-from otel_ingest.batcher import FLUSH_BYTES_MAX, Batcher
-from otel_ingest.budget import Budget
-from otel_ingest.grpc_server import build_grpc_server
-from otel_ingest.http_app import HttpApp
-from otel_ingest.ingest import Ingest
-from otel_ingest.levels import no_configuration
-from otel_ingest.limits import Limits
+from otel_ingest.batcher import FLUSH_BYTES_MAX
 from otel_ingest.signals import LOGS
-from otel_ingest.stats import ReceiverStats
 from otel_ingest.wire import Encoding
 from otel_ingest.wire.codings import PIECE_BYTES_MAX, Decompressor
-from storage.api import Outcome
-from storage.batch import Batch
-from tests.factories import batch_of, log_record, log_row, logs_request
+from tests.factories import batch_of, log_row
+from tests.rig import BODY, EXPORT, MIB, Rig
 
-MIB = 1024 * 1024
-BODY = logs_request([log_record()]).SerializeToString()
 PB = (b"content-type", b"application/x-protobuf")
-EXPORT = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
-
-
-class HeldSink:
-    """A sink that stores nothing until ``gate`` is set."""
-
-    def __init__(self) -> None:
-        self.gate = asyncio.Event()
-        self.entered = asyncio.Event()
-        self.rows = 0
-        self.sizes: list[int] = []
-
-    async def write(self, batches: Sequence[Batch]) -> list[Outcome]:
-        """See ``RowSink.write``."""
-        self.entered.set()
-        await self.gate.wait()
-        self.rows += sum(len(batch.rows) for batch in batches)
-        self.sizes.append(sum(batch.size_bytes for batch in batches))
-        return [Outcome() for _ in batches]
-
-
-async def everyone(_: str | None) -> None:
-    """Let any sender in."""
-
-
-class Rig:
-    """The write side from transport to sink, without PostgreSQL."""
-
-    def __init__(self, inflight_bytes: int = 256 * MIB) -> None:
-        self.sink = HeldSink()
-        self.stats = ReceiverStats(CollectorRegistry())
-        self.batcher = Batcher(self.sink, self.stats, writers=1, queue_bytes_max=256 * MIB)
-        self.budget = Budget(inflight_bytes)
-        self.ingest = Ingest(self.batcher, Limits(), self.stats, time.time_ns)
-
-    def requests(self) -> dict[tuple[str, str], int]:
-        """Return {(transport, outcome): requests} of logs."""
-        return {key[1:]: count for key, count in self.stats._requests.items()}
-
-    async def post(self, body: bytes, *headers: tuple[bytes, bytes]) -> int:
-        """POST to /v1/logs; return the status."""
-        answers: list[Any] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body}
-
-        async def send(message: Any) -> None:
-            answers.append(message)
-
-        scope = {"type": "http", "method": "POST", "path": "/v1/logs", "headers": headers, "http_version": "1.1"}
-        await HttpApp(self.ingest, everyone, Limits(), self.budget)(scope, receive, send)
-        return int(answers[0]["status"])
 
 
 async def test_a_sender_that_goes_away_is_counted_as_stored() -> None:
     """What was committed is in the ledger as stored, though nobody waits for the answer any more."""
     rig = Rig()
     rig.batcher.start()
-    export = asyncio.create_task(rig.ingest.export(LOGS, BODY, Encoding.PROTOBUF, "grpc"))
+    export = asyncio.create_task(rig.ingest.export(LOGS, BODY, Encoding.PROTOBUF, "grpc", rig.budget.lease()))
     await asyncio.wait_for(rig.sink.entered.wait(), 5)
 
     export.cancel()
@@ -117,13 +51,9 @@ async def test_requests_refused_before_decoding_are_counted() -> None:
 async def test_one_byte_over_the_limit_is_not_retryable_over_grpc() -> None:
     """64 MiB + 1: RESOURCE_EXHAUSTED without RetryInfo, as one MiB over is."""
     rig = Rig()
-    server, port = build_grpc_server(rig.ingest, everyone, Limits(), rig.budget, no_configuration, "127.0.0.1:0")
-    await server.start()
-    options = [("grpc.max_send_message_length", -1)]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+    async with rig.grpc() as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary(EXPORT)(bytes(64 * MIB + 1), timeout=30)
-    await server.stop(None)
 
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "grpc-status-details-bin" not in dict(caught.value.trailing_metadata() or ())
