@@ -43,7 +43,8 @@ class RowSink(Protocol):
         A batch that the caller's own earlier attempt turns out to have stored is not a duplicate: it has the outcome
         of that attempt.
 
-        Raises RetryableStoreError: nothing of any batch was stored; the caller may try again with the same batches.
+        Raises RetryableStoreError: this call stored nothing; the caller may try again with the same batches. Who keeps
+        them for longer keeps ``Batch.attempts`` with them.
         Raises OutcomeUnknown (a RetryableStoreError): the connection broke during COMMIT. ``write`` with the same
         batches, within their window, finds out and stores what is missing; later, ``storage.transactions.outcome_of``
         tells by ``OutcomeUnknown.transaction``.

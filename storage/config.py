@@ -34,3 +34,5 @@ class StorageConfig:
     """Seconds to wait for a connection: half of what the SDKs wait for an answer."""
     write_timeout_s: float = 60.0
     """Seconds one write statement may take before PostgreSQL is taken for stuck."""
+    lock_timeout_s: float = 1.0
+    """Seconds a write waits for a lock: another receiver stores the same request, or somebody changes a table."""

@@ -1,5 +1,7 @@
 """The one table from PostgreSQL's errors to ours: the SQLSTATE says whether trying again helps."""
 
+import re
+
 import psycopg
 from psycopg import errors as pg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -10,6 +12,7 @@ from storage.errors import PermanentStoreError, QueryTimeout, RetryableStoreErro
 # By class of SQLSTATE (PostgreSQL documentation, appendix A): 28 authorization, 3D/3F/42 missing database, schema,
 # table or right, 0A not supported. Everything else may pass: 08 connection, 40 rollback, 53 resources, 55 locks,
 # 57 shutdown or cancel, 58 system, 25006 read-only.
+_REFUSED = re.compile(r"(?:FATAL|ERROR): +(.+)|(Connection refused|No such file or directory|timeout expired)")
 _PERMANENT_CLASSES = frozenset({"28", "3D", "3F", "42", "0A"})
 
 
@@ -31,14 +34,28 @@ def may_be_committed(error: BaseException) -> bool:
     return state is None or state.startswith(("57P", "08"))
 
 
-def translate(error: BaseException) -> StoreError:
-    """Return what an error of SQLAlchemy or psycopg means to a caller; its text names no values and no URL."""
+def is_stale_plan(error: BaseException) -> bool:
+    """Whether a statement prepared on this connection is of a schema that a migration changed since.
+
+    "cached plan must not change result type", known by its place in PostgreSQL's source: the text is translated.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, pg.FeatureNotSupported) and cause.diag.source_function == "RevalidateCachedQuery"
+
+
+def translate(error: BaseException, *, reading: bool = False) -> StoreError:
+    """Return what an error of SQLAlchemy or psycopg means to a caller; its text names no values and no URL.
+
+    ``reading``: a statement that was cancelled at its time limit asked too much; a write is to be tried again.
+    """
     if isinstance(error, PoolTimeoutError):
         return RetryableStoreError("no connection to PostgreSQL was free in time")
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(cause, "sqlstate", None) or ""
-    if isinstance(cause, pg.QueryCanceled):
+    if isinstance(cause, pg.QueryCanceled) and reading:
         return QueryTimeout("the statement took longer than its time limit; narrow the window or the filters")
+    if is_stale_plan(error):
+        return RetryableStoreError("the schema was just migrated")
     if state[:2] in _PERMANENT_CLASSES:
         return PermanentStoreError(_permanent(cause, state))
     if "password authentication failed" in str(cause):
@@ -57,4 +74,8 @@ def _permanent(cause: object, state: str) -> str:
 def _reason(cause: object) -> str:
     """Return PostgreSQL's own first line: never its DETAIL, which may quote a row."""
     message = getattr(getattr(cause, "diag", None), "message_primary", None)
-    return message or type(cause).__name__
+    if message:
+        return str(message)
+    # A connection that was not made has no fields, only a text with the address in it.
+    refused = _REFUSED.search(str(cause))
+    return (refused[1] or refused[2]) if refused else type(cause).__name__

@@ -29,6 +29,8 @@ _CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bi
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
 # A transaction that began periods ago may hold the table; those who would wait behind us for it are as old.
 _LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '1s'")
+# Who claimed a key and ends this soon is not busy; one that does not is asked for once more for each half.
+_SHORT_TIMEOUT = text("SET LOCAL lock_timeout = '50ms'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,10 @@ def _note_in(table: str) -> TextClause:
     return text(f"UPDATE {table} SET rejected = :rejected WHERE digest = CAST(:digest AS uuid)")  # noqa: S608
 
 
+class KeysBusyError(Exception):
+    """Another transaction that claimed one of the keys did not end in time."""
+
+
 class Digests:
     """Claims keys; remembers only how PostgreSQL's clock differs from ours, to name the right tables at first."""
 
@@ -144,8 +150,36 @@ class Digests:
     async def claim(self, connection: AsyncConnection, keys: Iterable[RequestKey]) -> Claimed:
         """Claim keys of different digests in the transaction of ``connection``, before anything else is done there.
 
-        Waits for other transactions that claimed one of the keys, for lock_timeout at most.
+        Waits for other transactions that claimed one of the keys, for lock_timeout at most: KeysBusyError.
         """
+        try:
+            return await self._claim(connection, keys)
+        except DBAPIError as error:
+            if isinstance(error.orig, pg.LockNotAvailable):
+                raise KeysBusyError from error
+            raise
+
+    async def busy(self, connection: AsyncConnection, keys: Iterable[RequestKey]) -> set[RequestKey]:
+        """Return which keys another transaction has claimed that has not ended; leaves nothing behind."""
+        found = set()
+        await connection.execute(_SHORT_TIMEOUT)
+        pending = [list(keys)]
+        while pending:
+            part = pending.pop()
+            probe = await connection.begin_nested()
+            try:
+                await self.claim(connection, part)
+            except KeysBusyError:
+                middle = len(part) // 2
+                if middle:
+                    pending += [part[:middle], part[middle:]]
+                else:
+                    found.update(part)
+            finally:
+                await probe.rollback()
+        return found
+
+    async def _claim(self, connection: AsyncConnection, keys: Iterable[RequestKey]) -> Claimed:
         wanted = list(keys)
         xid, at_us = 0, _now_us() + self._ahead_us
         taken: dict[RequestKey, Earlier] = {}

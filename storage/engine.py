@@ -45,7 +45,14 @@ def psycopg_url(url: str) -> URL:
 
 def write_engine(config: StorageConfig) -> AsyncEngine:
     """Return the engine of the write side: a connection a writer, one for upkeep, one for tokens."""
-    engine = _engine(config, pool_size=config.writers + 2, timeout_s=config.write_timeout_s)
+    engine = _engine(
+        config,
+        pool_size=config.writers + 2,
+        timeout_s=config.write_timeout_s,
+        lock_timeout=_ms(config.lock_timeout_s),
+        # A receiver that is frozen inside a transaction must not keep its keys from others for ever.
+        idle_in_transaction_session_timeout=_ms(config.write_timeout_s),
+    )
     event.listen(engine.sync_engine, "connect", _make_durable)
     return engine
 
@@ -60,6 +67,10 @@ def read_engine(config: StorageConfig) -> AsyncEngine:
     )
 
 
+def _ms(seconds: float) -> str:
+    return str(int(seconds * 1000))
+
+
 def _make_durable(connection: Any, _record: object) -> None:
     """Have COMMIT wait for the disk where a database or a role says that it need not; never weaken what is stronger."""
     with contextlib.closing(connection.cursor()) as cursor:
@@ -70,7 +81,7 @@ def _make_durable(connection: Any, _record: object) -> None:
 
 
 def _engine(config: StorageConfig, *, pool_size: int, timeout_s: float, **settings: str) -> AsyncEngine:
-    options = session_options(statement_timeout=str(int(timeout_s * 1000)), **settings)
+    options = session_options(statement_timeout=_ms(timeout_s), **settings)
     return create_async_engine(
         psycopg_url(config.url),
         pool_size=pool_size,

@@ -73,7 +73,7 @@ class Reader:
         except (SQLAlchemyError, OSError) as error:
             if isinstance(error, DataError):
                 raise PermanentStoreError(_UNFIT) from error
-            raise translate(error) from error
+            raise translate(error, reading=True) from error
 
     async def find_logs(self, query: LogQuery) -> Page[LogEntry]:
         """Return one page of log records. Raises InvalidCursor."""

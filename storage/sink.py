@@ -14,9 +14,9 @@ from storage import partitions, spooled
 from storage.api import Outcome
 from storage.batch import COPY_HEADER, COPY_TRAILER, Batch
 from storage.config import Windows
-from storage.dberrors import is_data_error, may_be_committed, translate
-from storage.digests import Digests
-from storage.errors import OutcomeUnknown
+from storage.dberrors import is_data_error, is_stale_plan, may_be_committed, translate
+from storage.digests import Digests, KeysBusyError
+from storage.errors import OutcomeUnknown, RetryableStoreError
 from storage.interning import Interned, insert, unknown
 from storage.rows import ResourceRow
 from storage.transactions import reference
@@ -44,10 +44,22 @@ class PostgresSink:
             if work.places:
                 await self._ensure_partitions(batches)
                 self._without_partition(work)
-                await self._store_or_isolate(work)
+                await self._store_what_is_free(work)
+        except KeysBusyError as error:
+            raise RetryableStoreError("the same requests are being stored by others at this moment") from error
         except (psycopg.Error, SQLAlchemyError, OSError) as error:
             raise translate(error) from error
         return work.outcomes()
+
+    async def _store_what_is_free(self, work: Work) -> None:
+        """Store; a request that another transaction is storing for long costs its neighbours that wait, once."""
+        try:
+            await self._store_or_isolate(work)
+        except KeysBusyError:
+            async with self._engine.connect() as connection, connection.begin():
+                work.leave_out(await self._digests.busy(connection, work.keys()))
+            if work.places:
+                await self._store_or_isolate(work)
 
     async def _store_or_isolate(self, work: Work) -> None:
         """Store all rows, or all but those that PostgreSQL refuses."""
@@ -93,8 +105,10 @@ class PostgresSink:
                 new = await store(connection, work)
                 await self._digests.note_rejected(connection, claimed, work.rejected_by_key())
                 named = await reference(connection, claimed.xid) if claimed.xid else ""
-            except BaseException:
+            except BaseException as error:
                 await _undo(transaction)
+                if is_stale_plan(error):
+                    await connection.invalidate()
                 raise
             try:
                 await transaction.commit()

@@ -25,6 +25,7 @@ class Work:
         self._rejected: dict[int, list[RejectedRow]] = {}
         self._settled: dict[int, Outcome] = {}
         self._own: set[int] = set()
+        self._busy: set[int] = set()
         self._first: dict[RequestKey, int] = {}
         self._repeats: dict[int, int] = {}
         digests: dict[tuple[bytes, bool], int] = {}
@@ -53,7 +54,11 @@ class Work:
 
     def spool_places(self) -> dict[tuple[bytes, int], int]:
         """Return {place in a spool: batch}."""
-        return {batch.place: b for b, batch in enumerate(self.batches) if batch.place is not None}
+        return {
+            batch.place: b
+            for b, batch in enumerate(self.batches)
+            if batch.place is not None and self._repeats.get(b, b) not in self._busy
+        }
 
     def spooled(self, taken: Mapping[tuple[bytes, int], float]) -> None:
         """Take out the rows of requests that were stored from the same place of a spool, so many seconds ago."""
@@ -67,6 +72,12 @@ class Work:
             gone.add((b, i))
             self._early.setdefault(b, []).append(RejectedRow(i, reason))
         self._all = self.places = [place for place in self._all if place not in gone]
+
+    def leave_out(self, busy: Iterable[RequestKey]) -> None:
+        """Leave out requests that another transaction is storing."""
+        for key in busy:
+            self._busy.add(self._first.pop(key))
+        self._all = self.places = [place for place in self._all if place[0] not in self._busy]
 
     def refuse(self, rows: Iterable[tuple[Place, str]]) -> None:
         """Note rows that PostgreSQL refused in this transaction."""
@@ -99,14 +110,16 @@ class Work:
     def outcome_unknown(self, transaction: str) -> None:
         """Note on the batches which transaction may have stored them, so that the next attempt knows its own."""
         for b, batch in enumerate(self.batches):
-            if batch.key is not None and transaction and b not in self._settled:
+            if batch.key in self._first and transaction and b not in self._settled:
                 batch.attempts[transaction] = self._rejected.get(b, [])
 
     def outcomes(self) -> list[Outcome]:
         """Return what became of each batch, after COMMIT."""
         found = []
         for b, batch in enumerate(self.batches):
-            if b in self._settled:
+            if self._repeats.get(b, b) in self._busy:
+                found.append(Outcome(busy=True))
+            elif b in self._settled:
                 found.append(self._settled[b])
             elif b in self._repeats:
                 found.append(self._repeat(batch, self._repeats[b]))
