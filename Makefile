@@ -33,6 +33,9 @@ test: $(VENV)/.dev ## all tests
 test-fast: $(VENV)/.dev ## all tests but the slow ones
 	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
 
+test-node: ## types and tests of instrumentation/node alone (part of make test where node and npm are)
+	@cd instrumentation/node && npm install --no-audit --no-fund --no-package-lock --ignore-scripts --silent && npm test
+
 check: $(VENV)/.dev ## format, lint, types, layers, sizes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -62,4 +65,4 @@ killpoints: $(VENV)/.dev ## 500 kills at exact points of COPY, COMMIT and the an
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: help install up demo test test-fast check format conformance bench volume chaos killpoints clean
+.PHONY: help install up demo test test-fast test-node check format conformance bench volume chaos killpoints clean
