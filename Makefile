@@ -53,6 +53,9 @@ conformance: $(VENV)/.dev ## the 45 OTLP checks on both transports, as a table
 bench: $(VENV)/.dev ## committed records a second against raw COPY, in one run
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
+roundtrip: $(VENV)/.dev ## N (10,000) generated requests of each signal and encoding, stored and exported, compared
+	@ROUNDTRIP_EXAMPLES=$(or $(N),10000) $(BIN)/python -m pytest -q tests/integration/test_export_roundtrip.py
+
 volume: $(VENV)/.dev ## a million log records by the stock SDK exporters, counted
 	@$(BIN)/python -m benchmarks.volume $(ARGS)
 
@@ -65,4 +68,4 @@ killpoints: $(VENV)/.dev ## 500 kills at exact points of COPY, COMMIT and the an
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: help install up demo test test-fast test-node check format conformance bench volume chaos killpoints clean
+.PHONY: help install up demo test test-fast test-node check format conformance bench roundtrip volume chaos killpoints clean

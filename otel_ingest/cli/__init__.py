@@ -3,7 +3,7 @@
 import typer
 
 from mcp_tools import commands
-from otel_ingest.cli import admin, demo, up
+from otel_ingest.cli import admin, demo, export, up
 from otel_ingest.cli.common import open_reader
 
 app = typer.Typer(
@@ -19,3 +19,4 @@ up.register(app)
 demo.register(app)
 commands.register(app, open_reader)
 admin.register(app)
+export.register(app)
