@@ -55,6 +55,8 @@ class Batch:
     ``key`` says which request this is, so that it is stored once (None: it is stored whatever came before).
     ``attempts``: transactions that may have stored it already, as ``storage.transactions`` says, each with the rows
     that PostgreSQL had refused in it; the sink adds to it when a COMMIT stays without an answer.
+    ``place``: where a spool holds the request, segment (16 bytes) and offset; from one place it is stored once, without
+    a limit in time, until ``storage.spooled.forget``.
     """
 
     table: TelemetryTable
@@ -65,6 +67,7 @@ class Batch:
     scopes: dict[bytes, ScopeRow] = field(default_factory=dict)
     key: RequestKey | None = None
     attempts: dict[str, list[RejectedRow]] = field(default_factory=dict)
+    place: tuple[bytes, int] | None = None
 
     def add(self, time_us: int, encoded: bytes) -> None:
         """Add one encoded row whose ``time`` is ``time_us``."""

@@ -192,3 +192,11 @@ batch_id_digests = [
     _digest_table(f"batch_id_digests_{n}", Column("content", Uuid, nullable=False, comment="Digest of the request"))
     for n in range(3)
 ]
+
+spooled_requests = Table(
+    "spooled_requests",
+    metadata,
+    Column("segment", Uuid, primary_key=True, comment="The spool's segment"),
+    Column("position", BigInteger, primary_key=True, autoincrement=False, comment="Where the request is in it"),
+    Column("time", DateTime(timezone=True), nullable=False, comment="When the request was stored"),
+)

@@ -10,7 +10,7 @@ from psycopg import errors as pg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
-from storage import partitions
+from storage import partitions, spooled
 from storage.api import Outcome
 from storage.batch import COPY_HEADER, COPY_TRAILER, Batch
 from storage.config import Windows
@@ -99,6 +99,7 @@ class PostgresSink:
         async with self._engine.connect() as connection:
             transaction = await connection.begin()
             try:
+                work.spooled(await spooled.claim(connection, work.spool_places()))
                 claimed = await self._digests.claim(connection, work.keys())
                 work.claimed(claimed)
                 new = await store(connection, work)

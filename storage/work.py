@@ -1,6 +1,6 @@
 """PURE: one call of ``RowSink.write`` while it is done: which rows are to be stored, and what becomes of each batch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from storage.api import Outcome
 from storage.batch import Batch, RejectedRow
@@ -16,7 +16,7 @@ class Work:
     """The batches of one call.
 
     ``places``: the rows to store. A transaction may be tried more than once: ``begin`` forgets what the one before
-    found out; then comes ``claimed``, for the keys that ``keys`` returns.
+    found out. Then come ``spooled``, for the batches of spools, and ``claimed``, for the keys that ``keys`` returns.
     """
 
     def __init__(self, batches: Sequence[Batch]) -> None:
@@ -51,6 +51,19 @@ class Work:
     def keys(self) -> list[RequestKey]:
         """Return what to claim: one key a request, however often the request is among the batches."""
         return [key for key, b in self._first.items() if b not in self._settled]
+
+    def spool_places(self) -> dict[tuple[bytes, int], int]:
+        """Return {place in a spool: batch}."""
+        return {
+            batch.place: b
+            for b, batch in enumerate(self.batches)
+            if batch.place is not None and self._repeats.get(b, b) not in self._busy
+        }
+
+    def spooled(self, taken: Mapping[tuple[bytes, int], float]) -> None:
+        """Take out the rows of requests that were stored from the same place of a spool, so many seconds ago."""
+        of = self.spool_places()
+        self._settled |= {of[place]: Outcome(duplicate_age_s=age_s) for place, age_s in taken.items()}
 
     def refuse_early(self, rows: Iterable[tuple[Place, str]]) -> None:
         """Refuse rows that no transaction will be asked to store."""

@@ -1,4 +1,4 @@
-"""Each request once: rings of digests, by content and by the sender's batch id."""
+"""Each request once: rings of digests, by content and by the sender's batch id; the places of spooled requests."""
 
 import sqlalchemy as sa
 
@@ -25,9 +25,18 @@ def upgrade() -> None:
         digest_table(f"request_digests_{n}")
         content = sa.Column("content", sa.Uuid, nullable=False, comment="Digest of the request")
         digest_table(f"batch_id_digests_{n}", content)
+    op.create_table(
+        "spooled_requests",
+        sa.Column("segment", sa.Uuid, primary_key=True, comment="The spool's segment"),
+        sa.Column(
+            "position", sa.BigInteger, primary_key=True, autoincrement=False, comment="Where the request is in it"
+        ),
+        sa.Column("time", sa.DateTime(timezone=True), nullable=False, comment="When the request was stored"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("spooled_requests")
     for n in range(3):
         op.drop_table(f"batch_id_digests_{n}")
         op.drop_table(f"request_digests_{n}")

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
-from storage import digests, transactions
+from storage import digests, spooled, transactions
 from storage import sink as sink_module
 from storage.api import Outcome
 from storage.batch import Batch
@@ -223,6 +223,32 @@ async def test_a_transaction_that_lasts_longer_than_periods_still_excludes_the_o
         assert sum(o.duplicate_age_s is not None for (o,) in outcomes) == 1
 
     assert await count(engine) == 8
+
+
+async def test_a_request_of_a_spool_is_stored_once_whenever(engine: AsyncEngine) -> None:
+    """Known by its place when its key is long forgotten; forgotten with its segment. Its key counts as well."""
+    sink = PostgresSink(engine)
+    segment = b"0123456789abcdef"
+
+    def replayed(offset: int, body: bytes = b"body") -> Batch:
+        batch = request(body)
+        batch.place = segment, offset
+        return batch
+
+    assert await sink.write([replayed(0), replayed(100, b"other")]) == [Outcome(), Outcome()]
+    async with engine.begin() as connection:
+        for n in range(3):
+            await connection.execute(text(f"TRUNCATE request_digests_{n}"))
+    first, second, third = await sink.write([replayed(100, b"other"), replayed(200), replayed(300)])
+
+    assert first.duplicate_age_s is not None
+    assert (second, third) == (Outcome(), Outcome(duplicate_age_s=0.0))
+    assert await count(engine) == 6
+    assert await count(engine, "spooled_requests") == 4
+
+    await spooled.forget(engine, segment)
+    assert await count(engine, "spooled_requests") == 0
+    assert (await sink.write([request()]))[0].duplicate_age_s is not None
 
 
 async def test_only_what_is_past_its_window_is_emptied(engine: AsyncEngine) -> None:
