@@ -23,8 +23,9 @@ from otel_ingest.limits import Limits
 from otel_ingest.signals import LOGS
 from otel_ingest.wire import Encoding, parse
 from storage import embedded
-from storage.batch import COPY_HEADER, COPY_TRAILER, row_encoder
+from storage.batch import COPY_HEADER, COPY_TRAILER
 from storage.columns import LOG_RECORDS
+from storage.encoding import row_encoder
 from storage.rows import LogRow
 from tests import harness
 from tests.factories import attributes, log_record, logs_request

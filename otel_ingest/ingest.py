@@ -16,7 +16,8 @@ from otel_ingest.stats import ReceiverStats
 from otel_ingest.wire import Encoding, Parsed, parse
 from otel_ingest.wire.status import duplicate_message, rejection_message
 from storage.api import Outcome
-from storage.batch import Batch, row_encoder
+from storage.batch import Batch
+from storage.encoding import row_encoder
 from storage.keys import BATCH_ID_CHARS_MAX, RequestKey, request_key
 from storage.rows import ResourceRow, ScopeRow
 

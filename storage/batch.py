@@ -1,22 +1,20 @@
-"""PURE: rows -> the bytes that COPY BINARY takes (PostgreSQL documentation, COPY, "Binary Format").
+"""PURE: what is committed together: encoded rows (``storage.encoding``) and what they name.
 
 A batch is one request's records of one table, encoded while they are decoded: it weighs about as much as the request
 did on the wire, so a queue of batches can be bounded in bytes, and the writer only passes bytes on.
 """
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from storage.columns import TELEMETRY_TABLES, Column, TelemetryTable
+from storage.columns import TELEMETRY_TABLES, TelemetryTable
+from storage.encoding import FIXED_BYTES, POSTGRES_EPOCH_US
 from storage.keys import RequestKey
-from storage.rows import ResourceRow, Row, ScopeRow
+from storage.rows import ResourceRow, ScopeRow
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
 COPY_TRAILER = b"\xff\xff"
 
-# PostgreSQL counts microseconds from 2000-01-01.
-_POSTGRES_EPOCH_US = 946_684_800_000_000
 _US_PER_DAY = 86_400_000_000
 
 # A tuple begins with its number of fields (2 bytes); a length (4 bytes) stands before each field.
@@ -24,18 +22,6 @@ _FIRST_LENGTH_OFFSET, _LENGTH_BYTES = 2, 4
 _TIME_OFFSET = _FIRST_LENGTH_OFFSET + _LENGTH_BYTES
 _UUID_BYTES = 16
 _time_of = struct.Struct("!q").unpack_from
-
-_NULL = b"\xff\xff\xff\xff"
-_length = struct.Struct("!i").pack
-_FIXED = {
-    "timestamptz": "iq",
-    "bigint": "iq",
-    "integer": "ii",
-    "boolean": "i?",
-    "uuid": "i16s",
-    "double": "id",
-}
-_FIXED_BYTES = {"timestamptz": 8, "bigint": 8, "integer": 4, "boolean": 1, "uuid": 16, "double": 8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +64,7 @@ class Batch:
     def day_of_row(self, index: int) -> int:
         """Return the UTC day of the row at ``index``, read back from its bytes (``time`` is the first column)."""
         since_2000_us: int = _time_of(self.rows[index], _TIME_OFFSET)[0]
-        return (since_2000_us + _POSTGRES_EPOCH_US) // _US_PER_DAY
+        return (since_2000_us + POSTGRES_EPOCH_US) // _US_PER_DAY
 
     def interned_of_row(self, index: int) -> tuple[bytes, bytes]:
         """Return the ids of the resource and the scope that the row at ``index`` names, read back from its bytes."""
@@ -94,69 +80,8 @@ def _offset(table: TelemetryTable, name: str) -> int:
         offset += _LENGTH_BYTES
         if column.name == name:
             return offset
-        offset += _FIXED_BYTES[column.type]
+        offset += FIXED_BYTES[column.type]
     raise KeyError(name)
 
 
 _INTERNED_OFFSETS = {t.name: (_offset(t, "resource_id"), _offset(t, "scope_id")) for t in TELEMETRY_TABLES}
-
-
-def row_encoder(table: TelemetryTable) -> Callable[[Row], bytes]:
-    """Return the function that encodes one row of ``table`` as a COPY BINARY tuple."""
-    return _ENCODERS[table.name]
-
-
-def _compiled(table: TelemetryTable) -> Callable[[Row], bytes]:
-    """Return a row encoder: leading fixed-width columns through one precompiled ``struct``, the rest field by field."""
-    leading = 0
-    for column in table.columns:
-        if column.nullable or column.type not in _FIXED:
-            break
-        leading += 1
-    head = struct.Struct("!h" + "".join(_FIXED[c.type] for c in table.columns[:leading])).pack
-    encoders = [_field_encoder(c) for c in table.columns[leading:]]
-    # [count, length, value, length, value, ...]: lengths stay, values are set row by row.
-    template: list[object] = [len(table.columns)]
-    for column in table.columns[:leading]:
-        template += [_FIXED_BYTES[column.type], 0]
-
-    def encode(row: Row) -> bytes:
-        fixed = template.copy()
-        fixed[2::2] = row[:leading]
-        fixed[2] = row.time - _POSTGRES_EPOCH_US
-        parts = [head(*fixed)]
-        parts += [encoder(value) for encoder, value in zip(encoders, row[leading:], strict=True)]
-        return b"".join(parts)
-
-    return encode
-
-
-def _field_encoder(column: Column) -> Callable[[object], bytes]:
-    """Return the encoder of one field; NULL is a length of -1."""
-    if column.type == "text":
-        return _text
-    if column.type == "jsonb":
-        return _jsonb
-    if column.type == "bytea":
-        return _bytea
-    pack, length = struct.Struct("!" + _FIXED[column.type]).pack, _FIXED_BYTES[column.type]
-    return lambda value: _NULL if value is None else pack(length, value)
-
-
-def _text(value: object) -> bytes:
-    if value is None:
-        return _NULL
-    data: bytes = value.encode()  # type: ignore[attr-defined]
-    return _length(len(data)) + data
-
-
-def _jsonb(value: object) -> bytes:
-    # jsonb_recv: one byte of version, 1, then the text.
-    return _NULL if value is None else _length(len(value) + 1) + b"\x01" + value  # type: ignore[arg-type,operator]
-
-
-def _bytea(value: object) -> bytes:
-    return _NULL if value is None else _length(len(value)) + value  # type: ignore[arg-type,operator]
-
-
-_ENCODERS = {table.name: _compiled(table) for table in TELEMETRY_TABLES}

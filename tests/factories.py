@@ -10,8 +10,9 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from storage.batch import Batch, row_encoder
+from storage.batch import Batch
 from storage.columns import LOG_RECORDS, TelemetryTable
+from storage.encoding import row_encoder
 from storage.rows import LogRow, MetricPointRow, ResourceRow, Row, ScopeRow, SpanRow
 
 RESOURCE = ResourceRow(b"r" * 16, "shop", b'{"service.name":"shop"}', 0, "", None)

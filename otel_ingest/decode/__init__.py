@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 
 from otel_ingest.decode import logs, metrics, spans
+from otel_ingest.decode.attributes import has_unknown
 from otel_ingest.decode.context import Context, Item, walk
+from otel_ingest.decode.quick import Quick
 from otel_ingest.limits import Limits
 from otel_ingest.signals import Signal
 from otel_ingest.wire import Parsed
 
-_SHAPES = {"logs": logs.SHAPE, "traces": spans.SHAPE, "metrics": metrics.SHAPE}
+_PLAIN = {"logs": logs.PLAIN, "traces": spans.PLAIN, "metrics": metrics.PLAIN}
+_QUICK = {"logs": logs.QUICK, "traces": spans.QUICK}
 
 
 def decode(signal: Signal, parsed: Parsed, *, received_ns: int, limits: Limits) -> Iterator[Item]:
@@ -17,5 +20,9 @@ def decode(signal: Signal, parsed: Parsed, *, received_ns: int, limits: Limits) 
     A record past a limit, with an id of a wrong length or a time out of range comes as a Rejection with its position
     in the request as sent. ``received_ns``: when the request arrived, nanoseconds since 1970.
     """
-    context = Context(limits, received_ns, parsed.indexes, check_size=parsed.size_bytes > limits.record_bytes_max)
-    return walk(parsed.message, _SHAPES[signal.name], context)
+    shape = _QUICK[signal.name] if parsed.is_shallow else _PLAIN[signal.name]
+    check_size = parsed.size_bytes > limits.record_bytes_max
+    # Of a shallow request only the records that went the plain way are asked, each by itself.
+    may_be_unknown = parsed.is_shallow or has_unknown(parsed.message)
+    context = Context(limits, received_ns, parsed.indexes, check_size, may_be_unknown, Quick(limits))
+    return walk(parsed.message, shape, context)

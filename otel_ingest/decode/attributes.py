@@ -6,29 +6,63 @@ NUL, duplicate keys, …) is shown as well as it can be and marked, so that the 
 
 import base64
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from otel_ingest.limits import Limits
 
 # From here on jsonb writes a double without its point, as if it had been an int.
-_DOUBLE_WITHOUT_POINT = 1e16
+DOUBLE_WITHOUT_POINT = 1e16
 # How JSON writes NUL; text that only looks like it is told apart by looking closer.
-_NUL_ESCAPE = b"\\u0000"
+NUL_ESCAPE = b"\\u0000"
+# ``body_kind`` of a log record.
+NO_BODY, STRING_BODY, JSON_BODY = 0, 1, 2
 
 
 class ValueRejectedError(ValueError):
     """A record that may not be stored; the text is the reason for the sender."""
 
 
+class Values(Protocol):
+    """How the values of one record are read: ``Lossy`` reads messages, ``quick.Quick`` their bytes."""
+
+    def attributes_json(self, pairs: Any) -> bytes:
+        """Return a JSON object of repeated KeyValue."""
+        ...
+
+    def mapping(self, pairs: Any, depth: int) -> dict[str, Any]:
+        """Return the dict of repeated KeyValue."""
+        ...
+
+    def text(self, value: str) -> str:
+        """Return text that PostgreSQL can hold."""
+        ...
+
+    def json(self, value: Any) -> bytes:
+        """Return any JSON-ready value as bytes that jsonb takes."""
+        ...
+
+    def body(self, record: Any) -> tuple[int, str | None]:
+        """Return ``body_kind`` and ``body`` of a log record."""
+        ...
+
+    def exact(self, record: Any) -> bytes | None:
+        """Return the record's own bytes where what was read of it does not say all of it."""
+        ...
+
+
 class Lossy:
-    """Collects, for one record, whether anything was not kept exactly, and how many attributes it has."""
+    """The plain way, and the one that decides: collects, for one record, whether anything was not kept exactly.
 
-    __slots__ = ("attributes", "limits", "lossy")
+    ``may_be_unknown``: the record may hold fields of a newer OTLP than ours, which are looked for.
+    """
 
-    def __init__(self, limits: Limits) -> None:
+    __slots__ = ("attributes", "limits", "lossy", "may_be_unknown")
+
+    def __init__(self, limits: Limits, *, may_be_unknown: bool = False) -> None:
         self.limits = limits
+        self.may_be_unknown = may_be_unknown
         self.lossy = False
         self.attributes = 0
 
@@ -91,7 +125,7 @@ class Lossy:
         if not math.isfinite(value):
             self.lossy = True
             return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        if abs(value) >= _DOUBLE_WITHOUT_POINT or (value == 0 and math.copysign(1, value) < 0):
+        if abs(value) >= DOUBLE_WITHOUT_POINT or (value == 0 and math.copysign(1, value) < 0):
             self.lossy = True
         return value
 
@@ -106,7 +140,22 @@ class Lossy:
         """Return any JSON-ready value as bytes that jsonb takes."""
         data = orjson.dumps(value)
         # One search in the whole costs less than one in each string; only the rare hit looks closer.
-        return data if _NUL_ESCAPE not in data else orjson.dumps(self._without_nul(value))
+        return data if NUL_ESCAPE not in data else orjson.dumps(self._without_nul(value))
+
+    def body(self, record: Any) -> tuple[int, str | None]:
+        """Return ``body_kind`` and ``body``; a body that is there but holds no value is JSON null."""
+        if not record.HasField("body"):
+            return NO_BODY, None
+        kind = record.body.WhichOneof("value")
+        if kind == "string_value":
+            return STRING_BODY, self.text(record.body.string_value)
+        return JSON_BODY, self.json(self.value(record.body, kind, 1)).decode()
+
+    def exact(self, record: Any) -> bytes | None:
+        """Return the record's own bytes where its columns do not hold all of it; asked last."""
+        if self.lossy or (self.may_be_unknown and has_unknown(record)):
+            return bytes(record.SerializeToString())
+        return None
 
     def _without_nul(self, value: Any) -> Any:
         """Return a JSON-ready value with U+FFFD for NUL in every string, keys too."""
@@ -122,3 +171,11 @@ class Lossy:
         self.attributes += more
         if self.attributes > self.limits.attributes_max:
             raise ValueRejectedError(f"more than {self.limits.attributes_max} attributes and array elements")
+
+
+def has_unknown(message: Any) -> bool:
+    """Return whether a message holds, at any depth, fields that our OTLP has no name for."""
+    known = type(message)()
+    known.CopyFrom(message)
+    known.DiscardUnknownFields()
+    return bool(known.ByteSize() != message.ByteSize())

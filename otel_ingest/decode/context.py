@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from otel_ingest.decode.attributes import Lossy, ValueRejectedError
+from otel_ingest.decode.attributes import Lossy, ValueRejectedError, Values, has_unknown
 from otel_ingest.limits import Limits, Rejection
 from storage.rows import LogRow, MetricPointRow, ResourceRow, ScopeRow, SpanRow
 
@@ -17,6 +17,8 @@ _NS_PER_DAY = 86_400_000_000_000
 _INT64_MAX = (1 << 63) - 1
 _INT32_MAX = (1 << 31) - 1
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
+# The least that an attribute or an element of an array takes on the wire: its tag and a length.
+_VALUE_BYTES_MIN = 2
 UNKNOWN_COMPONENT = "unknown_service"
 # The component stands in every row and in indexes, where PostgreSQL takes 2,704 bytes at most; UTF-8 takes 4 a
 # character. A longer name is kept whole in the resource's attributes.
@@ -31,14 +33,19 @@ class Context:
     received_ns: int
     indexes: list[int] | None
     check_size: bool
+    may_be_unknown: bool
+    quick: Values
     position: int = 0
     repeated_bytes: int = 0
     earliest_ns: int = field(init=False)
     latest_ns: int = field(init=False)
+    quick_bytes_max: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.earliest_ns = max(0, self.received_ns - self.limits.record_age_days_max * _NS_PER_DAY)
         self.latest_ns = self.received_ns + self.limits.record_ahead_days_max * _NS_PER_DAY
+        # A record this short cannot be past a limit of size or count, so that the quick way need not count.
+        self.quick_bytes_max = min(self.limits.record_bytes_max, self.limits.attributes_max * _VALUE_BYTES_MIN)
 
     def reject(self, reason: str) -> Rejection:
         """Return the rejection of the record at hand and go on to the next."""
@@ -50,20 +57,24 @@ class Context:
         self.position += 1
         return here if self.indexes is None else self.indexes[here]
 
-    def time_us(self, *candidates: int) -> int:
-        """Return the first time given (not 0), else that of the receipt, in microseconds.
+    def time_us(self, first: int, second: int) -> int:
+        """Return the first time that is given (not 0), else that of the receipt, in microseconds.
 
         Raises ValueRejectedError outside the years for which partitions are made.
         """
-        for time_ns in candidates:
-            if time_ns:
-                if not self.earliest_ns <= time_ns <= self.latest_ns:
-                    raise ValueRejectedError(
-                        f"time out of range: {time_ns} ns since 1970 is more than "
-                        f"{self.limits.record_age_days_max} days from now"
-                    )
-                return time_ns // 1000
-        return self.received_ns // 1000
+        time_ns = first or second
+        if not time_ns:
+            return self.received_ns // 1000
+        if not self.earliest_ns <= time_ns <= self.latest_ns:
+            raise ValueRejectedError(
+                f"time out of range: {time_ns} ns since 1970 is more than "
+                f"{self.limits.record_age_days_max} days from now"
+            )
+        return time_ns // 1000
+
+    def values(self) -> Lossy:
+        """Return what reads the values of one record the plain way."""
+        return Lossy(self.limits, may_be_unknown=self.may_be_unknown)
 
     def bound(self, record: Any) -> None:
         """Raise ValueRejectedError when a record is too large to be one row."""
@@ -82,63 +93,81 @@ class Context:
                 f"{self.limits.body_bytes_max} bytes"
             )
 
-    def resource(self, resource: Any, schema_url: str, *, is_set: bool) -> ResourceRow:
-        """Return the interned resource. Raises ValueRejectedError when it is past a limit."""
-        self.bound(resource)
-        lossy = Lossy(self.limits)
-        attributes = lossy.attributes_json(resource.attributes)
-        lossy.lossy = lossy.lossy or not is_set or bool(resource.entity_refs)
-        data = resource.SerializeToString(deterministic=True)
-        return ResourceRow(
-            _content_id(b"resource", is_set, data, schema_url),
-            lossy.text(component_of(resource.attributes)),
-            attributes,
-            int32(resource.dropped_attributes_count),
-            lossy.text(schema_url),
-            data if lossy.lossy else None,
-        )
 
-    def scope(self, scope: Any, schema_url: str, *, is_set: bool) -> ScopeRow:
-        """Return the interned scope. Raises ValueRejectedError when it is past a limit."""
-        self.bound(scope)
-        lossy = Lossy(self.limits)
-        attributes = lossy.attributes_json(scope.attributes)
-        data = scope.SerializeToString(deterministic=True)
-        name, version, url = (
-            lossy.text(scope.name),
-            lossy.text(scope.version),
-            lossy.text(schema_url),
-        )
-        return ScopeRow(
-            _content_id(b"scope", is_set, data, schema_url),
-            name,
-            version,
-            attributes,
-            int32(scope.dropped_attributes_count),
-            url,
-            data if lossy.lossy or not is_set else None,
-        )
+def resource_row(resource: Any, schema_url: str, limits: Limits, *, is_set: bool) -> ResourceRow:
+    """Return the interned resource. Raises ValueRejectedError when it is past a limit."""
+    lossy = Lossy(limits)
+    data = _bounded(resource, limits)
+    attributes = lossy.attributes_json(resource.attributes)
+    lossy.lossy = lossy.lossy or not is_set or bool(resource.entity_refs) or has_unknown(resource)
+    return ResourceRow(
+        _content_id(b"resource", is_set, data, schema_url),
+        lossy.text(component_of(resource.attributes)),
+        attributes,
+        int32(resource.dropped_attributes_count),
+        lossy.text(schema_url),
+        data if lossy.lossy else None,
+    )
+
+
+def scope_row(scope: Any, schema_url: str, limits: Limits, *, is_set: bool) -> ScopeRow:
+    """Return the interned scope. Raises ValueRejectedError when it is past a limit."""
+    lossy = Lossy(limits)
+    data = _bounded(scope, limits)
+    attributes = lossy.attributes_json(scope.attributes)
+    name, version, url = lossy.text(scope.name), lossy.text(scope.version), lossy.text(schema_url)
+    return ScopeRow(
+        _content_id(b"scope", is_set, data, schema_url),
+        name,
+        version,
+        attributes,
+        int32(scope.dropped_attributes_count),
+        url,
+        data if lossy.lossy or not is_set or has_unknown(scope) else None,
+    )
+
+
+def _bounded(message: Any, limits: Limits) -> bytes:
+    """Return the bytes of a resource or scope. Raises ValueRejectedError when it is too large to be one row."""
+    data: bytes = message.SerializeToString(deterministic=True)
+    if len(data) > limits.record_bytes_max:
+        raise ValueRejectedError(f"it is larger than {limits.record_bytes_max} bytes")
+    return data
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a signal's request is built: the names of its two lists of envelopes, and what a row is made of.
+    """How a signal's request is built, and how its parts are read.
 
-    ``records`` returns all that becomes a row of one scope's envelope, in wire order; ``row`` makes the row, or raises
-    ValueRejectedError.
+    ``groups`` and ``scopes`` name the lists of its envelopes. ``records`` returns all that becomes a row of one scope's
+    envelope, in wire order. The other three make rows of what they are given, or raise ValueRejectedError.
     """
 
     groups: str
     scopes: str
     records: Callable[[Any], Iterable[Any]]
+    resource: Callable[[Any, Limits], ResourceRow]
+    scope: Callable[[Any, Limits], ScopeRow]
     row: Callable[[Any, Named, Context], Item]
+
+
+def plain(groups: str, scopes: str, records: Callable[[Any], Iterable[Any]], row: Callable[..., Item]) -> Shape:
+    """Return the shape of a request that is parsed to the bottom."""
+
+    def resource(group: Any, limits: Limits) -> ResourceRow:
+        return resource_row(group.resource, group.schema_url, limits, is_set=group.HasField("resource"))
+
+    def scope(envelope: Any, limits: Limits) -> ScopeRow:
+        return scope_row(envelope.scope, envelope.schema_url, limits, is_set=envelope.HasField("scope"))
+
+    return Shape(groups, scopes, records, resource, scope, row)
 
 
 def walk(message: Any, shape: Shape, context: Context) -> Iterator[Item]:
     """Yield the rows of a request in wire order; what is wrong with a resource or scope costs its own records."""
     for group in getattr(message, shape.groups):
         try:
-            resource = context.resource(group.resource, group.schema_url, is_set=group.HasField("resource"))
+            resource = shape.resource(group, context.limits)
         except ValueRejectedError as error:
             for envelope in getattr(group, shape.scopes):
                 yield from _rejected(envelope, f"its resource: {error}", shape, context)
@@ -146,23 +175,20 @@ def walk(message: Any, shape: Shape, context: Context) -> Iterator[Item]:
         yield resource
         for envelope in getattr(group, shape.scopes):
             try:
-                scope = context.scope(envelope.scope, envelope.schema_url, is_set=envelope.HasField("scope"))
+                scope = shape.scope(envelope, context.limits)
             except ValueRejectedError as error:
                 yield from _rejected(envelope, f"its scope: {error}", shape, context)
                 continue
             yield scope
-            yield from _rows(envelope, (resource.id, scope.id, resource.component), shape, context)
-
-
-def _rows(envelope: Any, named: Named, shape: Shape, context: Context) -> Iterator[Item]:
-    for record in shape.records(envelope):
-        try:
-            row = shape.row(record, named, context)
-        except ValueRejectedError as error:
-            yield context.reject(str(error))
-        else:
-            context.position += 1
-            yield row
+            named = resource.id, scope.id, resource.component
+            for record in shape.records(envelope):
+                try:
+                    row = shape.row(record, named, context)
+                except ValueRejectedError as error:
+                    yield context.reject(str(error))
+                else:
+                    context.position += 1
+                    yield row
 
 
 def _rejected(envelope: Any, reason: str, shape: Shape, context: Context) -> Iterator[Item]:

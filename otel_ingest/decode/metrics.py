@@ -3,36 +3,64 @@
 from collections.abc import Iterator
 from typing import Any
 
-from otel_ingest.decode.attributes import Lossy
-from otel_ingest.decode.context import Context, Named, Shape, int32, int64, span_id_of, trace_id_of
+from otel_ingest.decode.attributes import Lossy, has_unknown
+from otel_ingest.decode.context import Context, Named, int32, int64, plain, span_id_of, trace_id_of
 from storage.rows import MetricPointRow
 
 _TYPES = {"gauge": 5, "sum": 7, "histogram": 9, "exponential_histogram": 10, "summary": 11}
 # What of a point goes to ``data``; attributes, times, flags and exemplars have columns.
 
 
-def _records(envelope: Any) -> Iterator[tuple[Any, int, str, Any]]:
-    """Yield each data point after its metric, the size of what it repeats of that, and the kind of its data."""
+class _Head:
+    """What stands in a metric once and in every row of its points."""
+
+    def __init__(self, metric: Any, kind: str) -> None:
+        self.metric = metric
+        self.kind = kind
+        self.holder = getattr(metric, kind)
+        texts = len(metric.name) + len(metric.unit) + len(metric.description)
+        self.size_bytes = texts + sum(int(pair.ByteSize()) for pair in metric.metadata)
+        self._alone: Any = None
+
+    def exact(self, point: Any) -> bytes:
+        """Return the metric's own bytes with this point alone."""
+        if self._alone is None:
+            self._alone = self._without_points()
+        points = getattr(self._alone, self.kind).data_points
+        points.append(point)
+        data: bytes = self._alone.SerializeToString()
+        del points[:]
+        return data
+
+    def has_unknown(self) -> bool:
+        """Return whether the metric itself holds fields that our OTLP has no name for."""
+        if self._alone is None:
+            self._alone = self._without_points()
+        return has_unknown(self._alone)
+
+    def _without_points(self) -> Any:
+        alone = type(self.metric)()
+        alone.CopyFrom(self.metric)
+        getattr(alone, self.kind).ClearField("data_points")
+        return alone
+
+
+def _records(envelope: Any) -> Iterator[tuple[_Head, Any]]:
+    """Yield each data point with the head of its metric, in wire order."""
     for metric in envelope.metrics:
         kind = metric.WhichOneof("data")
         if kind is not None:
-            head_bytes = _head_bytes(metric)
-            for point in getattr(metric, kind).data_points:
-                yield metric, head_bytes, kind, point
+            head = _Head(metric, kind)
+            for point in head.holder.data_points:
+                yield head, point
 
 
-def _head_bytes(metric: Any) -> int:
-    """Return the size of what every point of a metric repeats."""
-    texts = len(metric.name) + len(metric.unit) + len(metric.description)
-    return texts + sum(int(pair.ByteSize()) for pair in metric.metadata)
-
-
-def _row(record: tuple[Any, int, str, Any], named: Named, context: Context) -> MetricPointRow:
-    metric, head_bytes, kind, point = record
-    context.repeat(head_bytes)
+def _row(record: tuple[_Head, Any], named: Named, context: Context) -> MetricPointRow:
+    head, point = record
+    metric, kind = head.metric, head.kind
+    context.repeat(head.size_bytes)
     context.bound(point)
-    holder = getattr(metric, kind)
-    lossy = Lossy(context.limits)
+    lossy = context.values()
     attributes = lossy.attributes_json(point.attributes)
     value = point.WhichOneof("value") if kind in {"gauge", "sum"} else None
     data = None if kind in {"gauge", "sum"} else lossy.json(_data(kind, point, lossy))
@@ -50,9 +78,9 @@ def _row(record: tuple[Any, int, str, Any], named: Named, context: Context) -> M
         named[0],
         named[1],
         _TYPES[kind],
-        0 if kind in {"gauge", "summary"} else holder.aggregation_temporality,
+        0 if kind in {"gauge", "summary"} else head.holder.aggregation_temporality,
         int32(point.flags),
-        kind == "sum" and holder.is_monotonic,
+        kind == "sum" and head.holder.is_monotonic,
         named[2],
         name,
         unit,
@@ -63,21 +91,14 @@ def _row(record: tuple[Any, int, str, Any], named: Named, context: Context) -> M
         data,
         exemplars,
         metadata,
-        _exact(metric, kind, point) if lossy.lossy else None,
+        _exact(head, point, lossy),
     )
 
 
-def _exact(metric: Any, kind: str, point: Any) -> bytes:
-    """Return the metric's own bytes with this point alone."""
-    alone = type(metric)(name=metric.name, description=metric.description, unit=metric.unit)
-    alone.metadata.extend(metric.metadata)
-    holder = getattr(metric, kind)
-    target = getattr(alone, kind)
-    for name in ("aggregation_temporality", "is_monotonic"):
-        if name in type(holder).DESCRIPTOR.fields_by_name:
-            setattr(target, name, getattr(holder, name))
-    target.data_points.append(point)
-    return bytes(alone.SerializeToString())
+def _exact(head: _Head, point: Any, lossy: Lossy) -> bytes | None:
+    if lossy.lossy or (lossy.may_be_unknown and (head.has_unknown() or has_unknown(point))):
+        return head.exact(point)
+    return None
 
 
 def _data(kind: str, point: Any, lossy: Lossy) -> dict[str, Any]:
@@ -128,4 +149,4 @@ def _exemplar(exemplar: Any, lossy: Lossy) -> dict[str, Any]:
     return result
 
 
-SHAPE = Shape("resource_metrics", "scope_metrics", _records, _row)
+PLAIN = plain("resource_metrics", "scope_metrics", _records, _row)

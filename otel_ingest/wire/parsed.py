@@ -11,13 +11,16 @@ class Parsed:
     """A request without the records that could not be parsed.
 
     ``rejections`` name those; ``indexes`` holds each remaining record's position in the request as sent, in the order
-    of the message (None: nothing was left out, position is order). ``size_bytes`` is the length of the body.
+    of the message (None: nothing was left out, position is order).
+    ``size_bytes`` is the length of the body. ``is_shallow``: the message is one of ``wire.shallow``, and its records
+    are still to be parsed.
     """
 
     message: Any
     rejections: list[Rejection] = field(default_factory=list)
     indexes: list[int] | None = None
     size_bytes: int = 0
+    is_shallow: bool = False
 
 
 class Tally:

@@ -15,6 +15,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from otel_ingest.errors import MalformedRequest
 from otel_ingest.signals import METRICS, Signal
+from otel_ingest.wire import shallow
 from otel_ingest.wire.parsed import Parsed, Tally
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
@@ -30,7 +31,18 @@ _ENVELOPES: dict[str, tuple[Any, Any, Any]] = {
 
 
 def parse(signal: Signal, body: bytes) -> Parsed:
-    """Return the message of ``body``. Raises MalformedRequest when its framing is broken."""
+    """Return the message of ``body``, shallow where there is such. Raises MalformedRequest: its framing is broken."""
+    twin = shallow.REQUESTS.get(signal.name)
+    if twin is None:
+        return parse_whole(signal, body)
+    try:
+        return Parsed(twin.FromString(body), is_shallow=True)
+    except DecodeError:
+        return parse_whole(signal, body)
+
+
+def parse_whole(signal: Signal, body: bytes) -> Parsed:
+    """Return the message of ``body``, parsed to the bottom. Raises MalformedRequest when its framing is broken."""
     try:
         return Parsed(signal.request_type.FromString(body))
     except DecodeError:

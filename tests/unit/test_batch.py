@@ -72,6 +72,24 @@ def test_a_row_says_what_it_names(table: TelemetryTable, row: Row) -> None:
     assert batch.interned_of_row(0) == (RESOURCE.id, SCOPE.id)
 
 
+@pytest.mark.parametrize(("table", "row"), SAMPLES)
+def test_each_value_stands_in_its_own_field(table: TelemetryTable, row: Row) -> None:
+    """Any one column changed, set or taken away changes that field of the tuple, and no other."""
+    before = fields_of(batch_of([row], table).rows[0])
+    for place, column in enumerate(table.columns):
+        value = getattr(row, column.name)
+        others = {bool: not value, str: "öther", bytes: b"o" * 16, int: 77, float: 7.5, type(None): None}
+        other = others[type(value)]
+        if value is None:
+            other = {"text": "x", "uuid": b"u" * 16, "double": 1.5}.get(column.type, b"[]")
+            other = 5 if column.type in {"bigint", "integer"} else other
+        after = fields_of(batch_of([row._replace(**{column.name: other})], table).rows[0])
+        assert [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b] == [place], column.name
+        if column.nullable and value is not None:
+            gone = fields_of(batch_of([row._replace(**{column.name: None})], table).rows[0])
+            assert gone[place] is None
+
+
 def test_a_batch_weighs_its_rows() -> None:
     """size_bytes is what the writer will send for it."""
     batch = batch_of([log_row(), log_row(body="longer than the other")])

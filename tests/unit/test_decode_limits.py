@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 from otel_ingest.decode import decode
 from otel_ingest.decode.context import COMPONENT_CHARS_MAX, Item
@@ -14,6 +15,7 @@ from otel_ingest.signals import LOGS, METRICS
 from otel_ingest.wire import Parsed
 from storage.rows import LogRow, MetricPointRow, ResourceRow
 from tests.factories import attributes, log_record, logs_request
+from tests.generate import UNKNOWN_FIELD
 
 NOW = time.time_ns()
 LIMITS = Limits()
@@ -68,3 +70,20 @@ def test_an_index_of_a_key_is_kept(key: str) -> None:
 
     assert isinstance(row, LogRow)
     assert row.exact == record.SerializeToString()
+
+
+@pytest.mark.parametrize("where", ["metric", "point"])
+def test_what_is_newer_in_a_metric_is_kept(where: str) -> None:
+    """Fields of a newer OTLP, in the metric or in its point: the row keeps the metric's bytes with its point alone."""
+    metric = Metric(name="m", gauge={"data_points": [{"as_int": 1}, {"as_int": 2}]})
+    target = metric if where == "metric" else metric.gauge.data_points[0]
+    target.MergeFromString(UNKNOWN_FIELD)
+    request = ExportMetricsServiceRequest(resource_metrics=[{"scope_metrics": [{"metrics": [metric]}]}])
+
+    rows = [
+        i for i in decode(METRICS, Parsed(request), received_ns=NOW, limits=LIMITS) if isinstance(i, MetricPointRow)
+    ]
+
+    del metric.gauge.data_points[1]
+    assert rows[0].exact == metric.SerializeToString()
+    assert (rows[1].exact is None) == (where == "point")

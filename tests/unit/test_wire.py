@@ -1,11 +1,16 @@
 """Protobuf salvage: what is damaged costs itself, its neighbours stay, positions are those of the request as sent."""
 
+import time
+
 import pytest
 
+from otel_ingest.decode import decode
 from otel_ingest.errors import MalformedRequest, UnsupportedEncoding
-from otel_ingest.limits import Limits
+from otel_ingest.limits import Limits, Rejection
 from otel_ingest.signals import LOGS, METRICS
 from otel_ingest.wire import Encoding, Parsed, encoding_of, parse
+from otel_ingest.wire.protobuf import parse_whole
+from storage.rows import ResourceRow
 
 
 def varint(value: int) -> bytes:
@@ -76,10 +81,14 @@ def test_split_resources_merge_and_bad_ones_cost_their_records() -> None:
     two_parts = field(1, field(1, field(1, field(1, b"a"))), field(1, field(1, field(1, b"b"))), field(2, record))
     bad = field(1, field(1, field(1, field(1, BAD_TEXT))), field(2, record, record))
 
+    whole = parse_whole(LOGS, bad + two_parts)
     parsed = parse(LOGS, bad + two_parts, Encoding.PROTOBUF, Limits())
+    items = list(decode(LOGS, parsed, received_ns=time.time_ns(), limits=Limits()))
 
-    assert outcome(parsed) == ([2], [(0, 2)])
-    assert [a.key for a in parsed.message.resource_logs[0].resource.attributes] == ["a", "b"]
+    assert outcome(whole) == ([2], [(0, 2)])
+    assert [a.key for a in whole.message.resource_logs[0].resource.attributes] == ["a", "b"]
+    assert [i.index for i in items if isinstance(i, Rejection)] == [0, 1]
+    assert [i.attributes for i in items if isinstance(i, ResourceRow)] == [b'{"a":null,"b":null}']
 
 
 @pytest.mark.parametrize("body", [b"\x0a", b"\x0a\x05abc", b"\xff" * 11, b"\x0b\x00", b"\x00\x00"])

@@ -1,0 +1,169 @@
+"""The quick way against the plain one: for any request, damaged or not, the same rows and the same rejections."""
+
+import math
+import time
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+from otel_ingest.decode import decode, quick
+from otel_ingest.errors import MalformedRequest
+from otel_ingest.limits import Limits, Rejection
+from otel_ingest.signals import LOGS, TRACES, Signal
+from otel_ingest.wire import Encoding, Parsed, parse
+from otel_ingest.wire.protobuf import parse_whole
+from storage.rows import LogRow, ResourceRow, ScopeRow, SpanRow
+from tests.factories import attributes as attributes_of
+from tests.factories import log_record, logs_request, span, traces_request
+from tests.generate import NOW, UNKNOWN_FIELD, Generator
+
+SMALL = Limits(attributes_max=4, value_depth_max=2, record_bytes_max=200)
+SEEDS = st.integers(0, 2**32)
+
+
+def outcome(signal: Signal, parsed: Parsed, limits: Limits) -> tuple[list[Any], dict[int, int]]:
+    """Return rows in order, and how often each rejected position is named; resources and scopes of no row left out."""
+    rows: list[Any] = []
+    rejected: dict[int, int] = {}
+    envelopes: dict[bytes, Any] = {}
+    rejections = list(parsed.rejections)
+    for item in decode(signal, parsed, received_ns=NOW, limits=limits):
+        if isinstance(item, Rejection):
+            rejections.append(item)
+        elif isinstance(item, ResourceRow | ScopeRow):
+            envelopes[item.id] = item
+        else:
+            rows.append((envelopes[item.resource_id], envelopes[item.scope_id], item))
+    for rejection in rejections:
+        for index in range(rejection.index, rejection.index + rejection.count):
+            rejected[index] = rejected.get(index, 0) + 1
+    return rows, rejected
+
+
+def compare(signal: Signal, body: bytes, limits: Limits) -> None:
+    """Both ways say the same of a body, or both that it is no request."""
+    try:
+        whole = parse_whole(signal, body)
+    except MalformedRequest:
+        with pytest.raises(MalformedRequest):
+            parse(signal, body, Encoding.PROTOBUF, limits)
+        return
+    whole.size_bytes = len(body)
+    assert outcome(signal, parse(signal, body, Encoding.PROTOBUF, limits), limits) == outcome(signal, whole, limits)
+
+
+@settings(max_examples=500, deadline=None)
+@given(signal=st.sampled_from([LOGS, TRACES]), seed=SEEDS, limits=st.sampled_from([Limits(), SMALL]))
+def test_both_ways_make_the_same_rows(signal: Signal, seed: int, limits: Limits) -> None:
+    """Any request that an encoder can make."""
+    compare(signal, Generator(seed).request(signal).SerializeToString(), limits)
+
+
+@settings(max_examples=500, deadline=None)
+@given(signal=st.sampled_from([LOGS, TRACES]), seed=SEEDS)
+def test_both_ways_see_the_same_damage(signal: Signal, seed: int) -> None:
+    """Bytes changed, taken out, put in or doubled, anywhere."""
+    generator = Generator(seed)
+    compare(signal, generator.damaged(generator.request(signal).SerializeToString()), Limits())
+
+
+scalars = st.one_of(
+    st.text(max_size=200).map(lambda v: AnyValue(string_value=v)),
+    st.booleans().map(lambda v: AnyValue(bool_value=v)),
+    st.integers(-(2**63), 2**63 - 1).map(lambda v: AnyValue(int_value=v)),
+    st.floats().map(lambda v: AnyValue(double_value=v)),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(key=st.text(min_size=1, max_size=150), value=scalars)
+@example(key="k", value=AnyValue(double_value=-0.0))
+@example(key="k" * 125, value=AnyValue(string_value="v" * 125))
+def test_an_attribute_is_taken_apart_or_left_to_the_plain_way(key: str, value: AnyValue) -> None:
+    """What is taken apart on the wire level is what the parser says."""
+    try:
+        got = quick.pair(KeyValue(key=key, value=value).SerializeToString())
+    except (quick.UnusualError, IndexError):
+        number = value.double_value
+        long = len(key.encode()) > 125 or value.string_value == ""
+        assert long or not math.isfinite(number) or abs(number) >= 1e16 or math.copysign(1, number) < 0
+    else:
+        assert got == (key, getattr(value, value.WhichOneof("value") or ""))
+        assert type(got[1]) is type(getattr(value, value.WhichOneof("value") or ""))
+
+
+def plain_calls(monkeypatch: pytest.MonkeyPatch, record: LogRecord) -> int:
+    """Return how many records of two went the plain way."""
+    calls = []
+    real = quick._message
+    monkeypatch.setattr(quick, "_message", lambda kind, data: calls.append(kind) or real(kind, data))
+    parsed = parse(LOGS, logs_request([record, record]).SerializeToString(), Encoding.PROTOBUF, Limits())
+    rows = [r for r in decode(LOGS, parsed, received_ns=time.time_ns(), limits=Limits()) if isinstance(r, LogRow)]
+    assert len(rows) == 2
+    return sum(kind is LogRecord for kind in calls)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"attributes": attributes_of(a="x", b=1, c=-1, d=2.5, e=True, f="long " * 100)},
+        {"body": AnyValue(string_value="long " * 1000)},
+        {"body": AnyValue(kvlist_value={"values": attributes_of(a=1)})},
+        {"trace_id": b"", "span_id": b"", "body": None, "event_name": "e"},
+    ],
+)
+def test_what_is_usual_goes_the_quick_way(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]) -> None:
+    """Else it would be right, and slow."""
+    assert plain_calls(monkeypatch, log_record(**fields)) == 0
+
+
+@pytest.mark.parametrize("body", [{"string_value": "a"}, {"kvlist_value": {"values": attributes_of(a=1)}}])
+def test_a_message_that_stands_twice_is_merged(body: dict[str, Any]) -> None:
+    """As any parser does it: body, status and resource in two parts."""
+    twice = LogRecord(body=body).SerializeToString() + LogRecord(body=body).SerializeToString()
+    record = b"\x12" + bytes([len(twice)]) + twice
+    scope = b"\x12" + bytes([len(record)]) + record
+    resource = b"\x0a\x05\x0a\x03\x0a\x01a" + b"\x0a\x05\x0a\x03\x0a\x01b"
+    compare(LOGS, b"\x0a" + bytes([len(resource) + len(scope)]) + resource + scope, Limits())
+
+
+def test_what_is_unusual_goes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fields of a newer OTLP, at the top and within an attribute: kept in the record's own bytes."""
+    short = KeyValue(key="k", value={"int_value": 1}).SerializeToString()
+    long = KeyValue(key="k", value={"string_value": "v" * 200}).SerializeToString()
+    bodies = [AnyValue(string_value="v" * 200).SerializeToString(), b""]
+    newer = [
+        LogRecord.FromString(log_record().SerializeToString() + UNKNOWN_FIELD),
+        *(log_record(attributes=[KeyValue.FromString(a + UNKNOWN_FIELD)]) for a in (short, long)),
+        *(log_record(body=AnyValue.FromString(b + UNKNOWN_FIELD)) for b in bodies),
+        log_record(attributes=[KeyValue(key="k", value={"string_value": "v" * 200}, key_strindex=1)]),
+    ]
+    for record in newer:
+        assert plain_calls(monkeypatch, record) == 2
+        parsed = parse(LOGS, logs_request([record]).SerializeToString(), Encoding.PROTOBUF, Limits())
+        (row,) = [r for r in decode(LOGS, parsed, received_ns=time.time_ns(), limits=Limits()) if isinstance(r, LogRow)]
+        assert row.exact == record.SerializeToString()
+
+
+@pytest.mark.parametrize("part", ["events", "links", "status"])
+def test_what_is_newer_in_a_part_of_a_span_is_kept(part: str) -> None:
+    """Events, links and status are looked into as well."""
+    newer = span(events=[{"name": "e"}], links=[{"trace_id": b"\x01" * 16}])
+    target = newer.status if part == "status" else getattr(newer, part)[0]
+    target.MergeFromString(UNKNOWN_FIELD)
+    parsed = parse(TRACES, traces_request([newer]).SerializeToString(), Encoding.PROTOBUF, Limits())
+
+    (row,) = [r for r in decode(TRACES, parsed, received_ns=time.time_ns(), limits=Limits()) if isinstance(r, SpanRow)]
+
+    assert row.exact == newer.SerializeToString()
+
+
+def test_a_truth_value_of_another_encoding_is_left_to_the_plain_way() -> None:
+    """Any varint but 0 is true; an encoder writes 1."""
+    with pytest.raises(quick.UnusualError):
+        quick.pair(b"\n\x01k\x12\x02\x10\x02")
