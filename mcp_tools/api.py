@@ -11,6 +11,7 @@ from starlette.routing import Route, Router
 
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
+from mcp_tools.store_away import RETRY_S
 from storage.control import Control
 from storage.errors import StoreError
 from storage.reader import Reader
@@ -125,7 +126,11 @@ def _scalar(value: str) -> str | int | float | bool:
 
 
 def _error(status: int, code: str, message: str) -> Response:
-    headers = {"WWW-Authenticate": 'Bearer realm="otel-ingest"'} if status == 401 else {}  # noqa: PLR2004
+    headers = {}
+    if status == 401:  # noqa: PLR2004
+        headers["WWW-Authenticate"] = 'Bearer realm="otel-ingest"'
+    if status == 503:  # noqa: PLR2004
+        headers["Retry-After"] = str(RETRY_S)
     return _json({"error": {"code": code, "message": message}}, status, headers)
 
 

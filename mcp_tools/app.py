@@ -17,8 +17,8 @@ from starlette.routing import Mount, Route
 
 from mcp_tools.api import JsonApi
 from mcp_tools.server import QueryServer, Who
+from mcp_tools.store_away import StoreAway
 from storage.control import Control
-from storage.errors import StoreError
 from storage.reader import Reader
 from storage.tokens import Token, allows
 
@@ -73,11 +73,8 @@ class Verifier:
         self._resource_url = resource_url
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Return the token's access, or None. A store that is away lets nobody in."""
-        try:
-            found = await self._verify(token)
-        except StoreError:
-            return None
+        """Return the token's access, or None. Raises StoreError: a store that is away lets nobody in."""
+        found = await self._verify(token)
         if found is None:
             return None
         scopes = [role for role in ("read", "control", "admin", "ingest") if allows(found.role, role)]
@@ -128,6 +125,7 @@ def build_query_app(
         log_level="WARNING",
     )
     mcp_app = server.streamable_http_app(transport_security=doors.settings(base_url))
+    mcp_app.add_middleware(StoreAway)
 
     async def ready(_: Request) -> Response:
         why_not = await readiness()
