@@ -23,8 +23,8 @@ from storage.reader import Reader
 from storage.tokens import Token, allows
 
 VerifyToken = Callable[[str], Awaitable[Token | None]]
-Readiness = Callable[[], Awaitable[str | None]]
-"""Returns None when ready, else why not."""
+Readiness = Callable[[], Awaitable[tuple[bool, str]]]
+"""Returns whether exports can be accepted durably, and a sentence about it."""
 
 # What it takes to talk MCP at all: every role but ingest has it; the role itself decides tool by tool.
 _TOOLS_SCOPE = "tools"
@@ -128,8 +128,8 @@ def build_query_app(
     mcp_app.add_middleware(StoreAway)
 
     async def ready(_: Request) -> Response:
-        why_not = await readiness()
-        return PlainTextResponse(why_not or "ready", 503 if why_not else 200)
+        is_ready, sentence = await readiness()
+        return PlainTextResponse(sentence, 200 if is_ready else 503)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""What a door answers while tokens cannot be checked: 503 and when to try again; never 401, which says "log in again"."""
+"""What a door answers while tokens cannot be checked: 503 and when to try again; never 401, "log in again"."""
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send

@@ -34,5 +34,5 @@ TABLE: dict[type[errors.IngestError], Answer] = {
 
 
 def answer_of(error: errors.IngestError) -> Answer:
-    """Return the answer for an error, by its exact type."""
-    return TABLE[type(error)]
+    """Return the answer for an error: that of its own type, or of the nearest one above it."""
+    return next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)

@@ -6,12 +6,14 @@ There is no timer: alone, a request is committed at once; under load a batch is 
 import asyncio
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import structlog
 
-from otel_ingest.errors import StoreUnavailable
+from otel_ingest.errors import StoreAway, StoreUnavailable
 from otel_ingest.stats import ReceiverStats
+from otel_ingest.store_state import StoreState
 from storage.api import Outcome, RowSink
 from storage.batch import Batch
 from storage.errors import PermanentStoreError, RetryableStoreError
@@ -20,9 +22,14 @@ _log = structlog.get_logger(__name__)
 
 # One transaction's worth: more does not make COPY faster, and its senders wait for all of it.
 FLUSH_BYTES_MAX = 16 * 1024 * 1024
-# The SDKs' whole deadline is 10 s; after this the sender had better try again itself.
-RETRY_DEADLINE_S = 3.0
+# The SDKs' whole deadline is 10 s: after this it goes to the spool, or the sender had better try again itself.
+PATIENCE_S = 3.0
 _RETRY_PAUSE_S = 0.2
+_WATCH_EVERY_S = 0.25
+# A server that answers nothing, behind a network that says nothing: the connection is given up.
+_WRITE_TIMEOUT_S = 30.0
+# psycopg asks the server to cancel, for 5 s, and waits for that for 5 s more.
+_CANCEL_TIMEOUT_S = 15.0
 
 
 @dataclass(slots=True)
@@ -30,44 +37,91 @@ class _Entry:
     batch: Batch
     done: asyncio.Future[Outcome]
 
+    @property
+    def replayed(self) -> bool:
+        """Whether it comes from the spool: it has nowhere else to go, and waits."""
+        return self.batch.place is not None
+
+
+@dataclass(slots=True, eq=False)
+class _Write:
+    """A transaction under way."""
+
+    entries: list[_Entry]
+    started_s: float = field(default_factory=time.monotonic)
+
 
 class Batcher:
-    """A queue for each table and the writers that empty them into the sink."""
+    """A queue for each table and the writers that empty them into the sink.
 
-    def __init__(self, sink: RowSink, stats: ReceiverStats, *, writers: int, queue_bytes_max: int) -> None:
+    ``spooled``: there is a spool. A request that PostgreSQL does not take is given up after PATIENCE_S then, also while
+    its transaction is stuck, and nobody waits once PostgreSQL is known to be away.
+    """
+
+    def __init__(
+        self,
+        sink: RowSink,
+        stats: ReceiverStats,
+        *,
+        writers: int,
+        queue_bytes_max: int,
+        state: StoreState | None = None,
+        spooled: bool = False,
+    ) -> None:
         self._sink = sink
         self._stats = stats
+        self._state = state or StoreState()
         self._writers = writers
-        self._queues: dict[str, deque[_Entry]] = {}
+        self._spooled = spooled
+        self._queues: dict[tuple[str, bool], deque[_Entry]] = {}
         self._wake = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
+        self._watch: asyncio.Task[None] | None = None
+        self._under_way: set[_Write] = set()
+        self._committed_s = time.monotonic()
         self._closing = False
         stats.queue_capacity_bytes = queue_bytes_max
 
     def start(self) -> None:
         """Start the writers."""
         self._tasks = [asyncio.create_task(self._write_loop()) for _ in range(self._writers)]
+        if self._spooled:
+            self._watch = asyncio.create_task(self._watch_loop())
 
     async def submit(self, batch: Batch) -> Outcome:
-        """Return, after COMMIT, what became of the batch. Raises StoreUnavailable: nothing was stored, try again."""
+        """Return, after COMMIT, what became of the batch.
+
+        Raises StoreAway: PostgreSQL does not take it; nothing was stored, or ``batch.attempts`` tell which transaction
+        may have. Raises StoreUnavailable: nothing was stored, try again.
+        """
         if self._closing:
             raise StoreUnavailable("the server is stopping")
+        if self._spooled and self._state.is_away and batch.place is None:
+            raise StoreAway(f"PostgreSQL is away: {self._state.reason}")
         if self._stats.queue_bytes + batch.size_bytes > self._stats.queue_capacity_bytes and self._stats.queue_bytes:
             raise StoreUnavailable("the queue for PostgreSQL is full")
         entry = _Entry(batch, asyncio.get_running_loop().create_future())
         self._stats.queue_bytes += batch.size_bytes
         async with self._wake:
-            self._queues.setdefault(batch.table.name, deque()).append(entry)
+            self._queues.setdefault((batch.table.name, entry.replayed), deque()).append(entry)
             self._wake.notify()
         # Shielded: a sender that goes away must not take its neighbours' commit with it.
         return await asyncio.shield(entry.done)
 
-    async def close(self) -> None:
-        """Take nothing more, write what is queued, return."""
+    async def close(self, timeout_s: float) -> None:
+        """Take nothing more, write what is queued, return; what is not written in time is given up."""
         self._closing = True
         async with self._wake:
             self._wake.notify_all()
-        await asyncio.gather(*self._tasks)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            if late:
+                self._give_up("the server is stopping", self._stuck(), everything=True)
+                for task in late:
+                    task.cancel()
+                await asyncio.wait(late, timeout=_CANCEL_TIMEOUT_S)
+        if self._watch is not None:
+            self._watch.cancel()
 
     async def _write_loop(self) -> None:
         while True:
@@ -77,13 +131,16 @@ class Batcher:
                         return
                     await self._wake.wait()
                 entries = self._take()
+            write = _Write(entries)
+            self._under_way.add(write)
             try:
                 await self._commit(entries)
             finally:
+                self._under_way.discard(write)
                 self._stats.queue_bytes -= sum(e.batch.size_bytes for e in entries)
 
     def _take(self) -> list[_Entry]:
-        """Take a transaction's worth of the table whose turn it is; tables take turns."""
+        """Take a transaction's worth of the queue whose turn it is; queues take turns."""
         name = next(name for name, queue in self._queues.items() if queue)
         queue = self._queues.pop(name)
         entries = [queue.popleft()]
@@ -98,42 +155,102 @@ class Batcher:
     async def _commit(self, entries: list[_Entry]) -> None:
         started = time.perf_counter()
         try:
-            outcomes = await self._write([e.batch for e in entries])
+            outcomes = await self._write(entries)
         except (RetryableStoreError, PermanentStoreError) as error:
-            _log.warning("not stored", requests=len(entries), reason=str(error))
-            for entry in entries:
-                _settle(entry.done, StoreUnavailable(f"not stored: {error}"))
+            self._refused(entries, str(error))
             return
-        except BaseException as error:  # a bug: its senders keep their data, the loop says so and goes on
+        except asyncio.CancelledError:
+            _settle(entries, StoreAway("the server is stopping"))
+            raise
+        except Exception:  # noqa: BLE001 - a bug: its senders keep their data, the loop says so and goes on
             self._stats.bugs.inc()
-            for entry in entries:
-                _settle(entry.done, StoreUnavailable("not stored: an unexpected error in the server"))
-            if not isinstance(error, Exception):
-                raise
+            _settle(entries, StoreUnavailable("not stored: an unexpected error in the server"))
             _log.exception("unexpected error while storing")
             return
+        self._committed_s = time.monotonic()
+        self._state.back()
         self._stats.commit_s.observe(time.perf_counter() - started)
         self._stats.batch_rows.observe(sum(len(e.batch.rows) for e in entries))
-        for entry, outcome in zip(entries, outcomes, strict=True):
+        for entry, outcome in outcomes:
             if outcome.busy:
-                _settle(entry.done, StoreUnavailable("the same request is being stored at this moment"))
+                _settle([entry], StoreUnavailable("the same request is being stored at this moment"))
             elif not entry.done.done():
                 entry.done.set_result(outcome)
 
-    async def _write(self, batches: list[Batch]) -> list[Outcome]:
-        """Write, trying again for a bounded time while PostgreSQL is away."""
-        deadline = time.monotonic() + RETRY_DEADLINE_S
+    def _refused(self, entries: list[_Entry], reason: str) -> None:
+        """Tell who waits; with a spool, those too who would wait for the same."""
+        _log.warning("not stored", requests=len(entries), reason=reason)
+        if not all(entry.replayed for entry in entries):
+            self._state.away(reason)
+        _settle(entries, StoreAway(f"not stored: {reason}"))
+        if self._spooled and self._state.is_away:
+            self._give_up(reason, stuck=[])
+
+    async def _write(self, entries: list[_Entry]) -> list[tuple[_Entry, Outcome]]:
+        """Write, trying again for a bounded time while PostgreSQL is away; return what became of each that waits."""
+        deadline = time.monotonic() + PATIENCE_S
         while True:
+            waited_for = [e for e in entries if not e.batch.abandoned]
+            if not waited_for:
+                return []
             try:
-                return await self._sink.write(batches)
+                outcomes = await self._bounded([e.batch for e in waited_for])
+                return list(zip(waited_for, outcomes, strict=True))
             except RetryableStoreError:
-                if time.monotonic() + _RETRY_PAUSE_S > deadline:
+                known = self._spooled and self._state.is_away
+                if known or time.monotonic() + _RETRY_PAUSE_S > deadline:
+                    if all(e.batch.abandoned for e in waited_for):
+                        return []
                     raise
             await asyncio.sleep(_RETRY_PAUSE_S)
 
+    async def _bounded(self, batches: list[Batch]) -> list[Outcome]:
+        """Write once, for a bounded time however the connection is stuck."""
+        write = asyncio.create_task(self._sink.write(batches))
+        try:
+            done, _ = await asyncio.wait([write], timeout=_WRITE_TIMEOUT_S)
+        except asyncio.CancelledError:
+            write.cancel()
+            await asyncio.wait([write], timeout=_CANCEL_TIMEOUT_S)
+            raise
+        if done:
+            return write.result()
+        write.cancel()
+        await asyncio.wait([write], timeout=_CANCEL_TIMEOUT_S)
+        if write.done() and not write.cancelled() and write.exception() is None:
+            return write.result()
+        raise RetryableStoreError(f"PostgreSQL did not answer for {_WRITE_TIMEOUT_S:.0f} s")
 
-def _settle(done: asyncio.Future[Outcome], error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)
-        # Its sender may have gone away; an error nobody waits for is not a warning of ours.
-        done.exception()
+    async def _watch_loop(self) -> None:
+        """See a PostgreSQL that neither commits nor fails."""
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            oldest_s = min(
+                (w.started_s for w in self._under_way if not all(e.replayed for e in w.entries)), default=None
+            )
+            stuck_since_s = max(oldest_s, self._committed_s) if oldest_s is not None else time.monotonic()
+            if time.monotonic() - stuck_since_s > PATIENCE_S:
+                self._state.away(f"no commit for {PATIENCE_S:.0f} s")
+                self._give_up(self._state.reason, self._stuck())
+
+    def _stuck(self) -> list[_Entry]:
+        return [e for write in self._under_way for e in write.entries]
+
+    def _give_up(self, reason: str, stuck: list[_Entry], *, everything: bool = False) -> None:
+        """Let those in the queue and ``stuck`` ones wait no longer; who is replayed waits on, unless ``everything``."""
+        queued = [e for queue in self._queues.values() for e in queue if everything or not e.replayed]
+        for name, queue in self._queues.items():
+            self._queues[name] = deque(e for e in queue if e.replayed and not everything)
+        self._stats.queue_bytes -= sum(e.batch.size_bytes for e in queued)
+        given_up = [e for e in stuck if (everything or not e.replayed) and not e.done.done()]
+        for entry in given_up:
+            entry.batch.abandoned = True
+        _settle([*queued, *given_up], StoreAway(f"PostgreSQL is away: {reason}"))
+
+
+def _settle(entries: Iterable[_Entry], error: Exception) -> None:
+    for entry in entries:
+        if not entry.done.done():
+            entry.done.set_exception(error)
+            # Its sender may have gone away; an error nobody waits for is not a warning of ours.
+            entry.done.exception()

@@ -129,6 +129,12 @@ class Settings(TlsSettings, BaseSettings):
         ge=_MIB,
         description="Bytes of memory for all requests being read, decoded or waiting; past it: 503",
     )
+    spool_bytes_max: int = Field(
+        default=2048 * _MIB,
+        ge=0,
+        description="Bytes below data_dir for requests that are acknowledged while PostgreSQL is away; past it: 503; "
+        "0: no spool, then they are refused",
+    )
     writers: int = Field(default=2, ge=1, le=64, description="PostgreSQL connections that COPY at the same time")
     readers: int = Field(default=4, ge=1, le=64, description="PostgreSQL connections for reading at the same time")
     read_timeout_s: float = Field(

@@ -13,6 +13,7 @@ IngestError
     ├── Overloaded          429  RESOURCE_EXHAUSTED with RetryInfo
     ├── SenderTooSlow       503  UNAVAILABLE with RetryInfo
     └── StoreUnavailable    503  UNAVAILABLE with RetryInfo
+        └── StoreAway       the same; where there is a spool, the request goes there instead
 """
 
 
@@ -74,3 +75,7 @@ class SenderTooSlow(TransientError):  # noqa: N818
 
 class StoreUnavailable(TransientError):  # noqa: N818
     """PostgreSQL is away, restarting, or too slow; or the server is stopping."""
+
+
+class StoreAway(StoreUnavailable):
+    """PostgreSQL refused for a while, or did not answer. The request was not stored, or it is not known whether."""

@@ -1,17 +1,19 @@
-"""Step 4, one request: parse -> decode -> batch -> commit -> what to answer. Both transports call only this."""
+"""Step 4, one request: parse -> decode -> batch -> durable -> what to answer. Both transports call only this."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
-from otel_ingest.batcher import Batcher
 from otel_ingest.budget import ROW_OVERHEAD_BYTES, Lease
 from otel_ingest.decode import decode
+from otel_ingest.durable import Durable
 from otel_ingest.errors import IngestError, MalformedRequest, StoreUnavailable, TransientError
 from otel_ingest.limits import Limits, Rejection
-from otel_ingest.signals import Signal
+from otel_ingest.signals import BY_NAME, Signal
+from otel_ingest.spool.format import SpooledRequest
 from otel_ingest.stats import ReceiverStats
 from otel_ingest.wire import Encoding, Parsed, parse
 from otel_ingest.wire.status import duplicate_message, rejection_message
@@ -47,8 +49,8 @@ class ExportResult:
 class Ingest:
     """Takes requests of any signal."""
 
-    def __init__(self, batcher: Batcher, limits: Limits, stats: ReceiverStats, clock_ns: Callable[[], int]) -> None:
-        self._batcher = batcher
+    def __init__(self, durable: Durable, limits: Limits, stats: ReceiverStats, clock_ns: Callable[[], int]) -> None:
+        self._durable = durable
         self._limits = limits
         self._stats = stats
         self._clock_ns = clock_ns
@@ -56,7 +58,7 @@ class Ingest:
     async def export(
         self, signal: Signal, body: bytes, encoding: Encoding, transport: str, lease: Lease, batch_id: str = ""
     ) -> ExportResult:
-        """Return once every record that is not rejected is committed, now or by the same request before.
+        """Return once every record that is not rejected is committed, now or by the same request before, or spooled.
 
         ``lease`` holds what ``body`` weighs; it is taken over and given back at the end.
         ``batch_id``: what the sender calls the request (``BATCH_ID_HEADER``); empty: it is known by its content.
@@ -104,21 +106,27 @@ class Ingest:
     ) -> ExportResult:
         key = await _key(signal, body, batch_id)
         parsed = parse(signal, body, encoding, self._limits)
-        batch, positions, rejections = await self._decode(signal, parsed)
+        received_ns = self._clock_ns()
+        batch, positions, rejections = await self._decode(signal, parsed, received_ns)
         lease.settle(len(body) + batch.size_bytes + ROW_OVERHEAD_BYTES * len(batch.rows))
         batch.key = key
         early = sum(r.count for r in rejections)
         total = len(batch.rows) + early
         self._stats.received(signal, total)
-        outcome = Outcome()
         if not batch.rows:
             self._stats.settled(signal, transport, rejected=early)
+            outcome = Outcome()
         else:
+            spooled = partial(SpooledRequest, signal.name, encoding.value, received_ns, len(batch.rows), body, batch_id)
             try:
-                outcome = await self._batcher.submit(batch)
+                kept = await self._durable.keep(batch, spooled)
             except BaseException:
                 self._stats.settled(signal, transport, rejected=early, refused=len(batch.rows))
                 raise
+            if kept is None:
+                self._stats.settled(signal, transport, spooled=len(batch.rows), rejected=early)
+                return _result(signal, batch, rejections, total, Outcome())
+            outcome = kept
             rejections += [Rejection(positions[r.index], r.reason) for r in outcome.rejected]
             late = len(outcome.rejected)
             if outcome.duplicate_age_s is None:
@@ -127,13 +135,31 @@ class Ingest:
                 self._stats.settled(signal, transport, duplicate=len(batch.rows), rejected=early)
         return _result(signal, batch, rejections, total, outcome)
 
-    async def _decode(self, signal: Signal, parsed: Parsed) -> tuple[Batch, list[int], list[Rejection]]:
+    async def replay(self, request: SpooledRequest, place: tuple[bytes, int]) -> None:
+        """Store a request of the spool, once however often this is called with its place there.
+
+        Raises MalformedRequest: it can never be stored. Raises TransientError: it can not be stored now.
+        """
+        signal = BY_NAME[request.signal]
+        parsed = parse(signal, request.body, Encoding(request.encoding), self._limits)
+        batch, _, rejections = await self._decode(signal, parsed, request.received_ns)
+        batch.key = await _key(signal, request.body, request.batch_id)
+        batch.place, batch.attempts = place, {transaction: [] for transaction in request.attempts}
+        outcome = await self._durable.replay(batch) if batch.rows else Outcome()
+        if len(batch.rows) < request.records or outcome.rejected:
+            reason = outcome.rejected[0].reason if outcome.rejected else rejections[0].reason
+            _log.warning("records of a spooled request were rejected", signal=signal.name, reason=reason)
+        self._stats.drained(signal, request.records, len(batch.rows), outcome)
+
+    async def _decode(
+        self, signal: Signal, parsed: Parsed, received_ns: int
+    ) -> tuple[Batch, list[int], list[Rejection]]:
         """Return the encoded rows, each row's position in the request, and the rejections; lets others run."""
         batch, rejections = Batch(signal.table), list(parsed.rejections)
         positions: list[int] = []
         encode = row_encoder(signal.table)
         position = 0
-        for item in decode(signal, parsed, received_ns=self._clock_ns(), limits=self._limits):
+        for item in decode(signal, parsed, received_ns=received_ns, limits=self._limits):
             if isinstance(item, ResourceRow):
                 batch.resources[item.id] = item
             elif isinstance(item, ScopeRow):

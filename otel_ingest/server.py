@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,11 +36,11 @@ class Receiver:
     grpc_address: str
     maintain: Callable[[datetime], Awaitable[Any]]
     levels: LevelConfigurations
+    stop_draining: Callable[[], Awaitable[None]]
     _upkeep: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Make the partitions of the next days, then listen on both transports."""
-        await self.maintain(datetime.now(UTC))
+        """Listen on both transports, and look after the partitions of the days to come."""
         self._upkeep = asyncio.create_task(self._keep_partitions())
         await self.levels.start()
         await self.http.start()
@@ -48,8 +49,10 @@ class Receiver:
     async def stop(self) -> None:
         """Stop listening, answer and commit what was accepted, stop the upkeep. Takes drain_timeout_s at most."""
         deadline_s = self.settings.drain_timeout_s
+        began_s = time.monotonic()
+        await self.stop_draining()
         await asyncio.gather(self.http.stop(), self.grpc_server.stop(deadline_s))
-        await self.batcher.close()
+        await self.batcher.close(max(1.0, deadline_s - (time.monotonic() - began_s)))
         await self.levels.stop()
         if self._upkeep is not None:
             self._upkeep.cancel()

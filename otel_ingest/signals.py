@@ -60,3 +60,4 @@ METRICS = Signal(
 )
 
 SIGNALS = (LOGS, TRACES, METRICS)
+BY_NAME = {signal.name: signal for signal in SIGNALS}

@@ -1,14 +1,15 @@
 """Counters of the receiver, by the names the OpenTelemetry Collector uses where it has them.
 
-The ledger: for each signal, received = stored + rejected + refused + duplicate at rest, in records counted after
-decoding. ``duplicate``: of a request that was stored before; acknowledged, and not stored again. What is refused
-before it is decoded is counted in requests (``otel_ingest_requests``): how many records it held is unknown.
+The ledger: for each signal, received + recovered = stored + rejected + refused + duplicate + what is in the spool, at
+rest, in records counted after decoding. ``duplicate``: of a request that was stored before; acknowledged, and not
+stored again. ``recovered``: found in a spool that a former process left. What is refused before it is decoded is
+counted in requests (``otel_ingest_requests``): how many records it held is unknown.
 """
 
 import os
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -16,8 +17,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from otel_ingest.budget import Budget
 from otel_ingest.signals import SIGNALS, Signal
+from storage.api import Outcome
 
-_BOOKS = ("received", "stored", "rejected", "refused", "duplicate")
+_BOOKS = ("received", "stored", "rejected", "refused", "duplicate", "recovered")
 _COMMIT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _BATCH_BUCKETS = (1, 10, 100, 512, 2_048, 8_192, 32_768, 131_072)
 
@@ -62,17 +64,36 @@ class ReceiverStats:
         rejected: int = 0,
         refused: int = 0,
         duplicate: int = 0,
+        spooled: int = 0,
     ) -> None:
-        """Count what became of records that were received."""
+        """Count what became of records that were received; the spool itself counts what is in it."""
         book = self._ledger[signal.name]
         book["stored"] += stored
         book["rejected"] += rejected
         book["refused"] += refused
         book["duplicate"] += duplicate
-        for name, records in (("accepted", stored + duplicate), ("refused", refused), ("failed", rejected)):
+        for name, records in (("accepted", stored + duplicate + spooled), ("refused", refused), ("failed", rejected)):
             if records or name != "failed":
                 key = (name, signal.metric_noun, transport)
                 self._by_transport[key] = self._by_transport.get(key, 0) + records
+
+    def recovered(self, records: Mapping[str, int]) -> None:
+        """Count what was found in a spool, {signal: records}."""
+        for name, count in records.items():
+            self._ledger[name]["recovered"] += count
+
+    def drained(self, signal: Signal, spooled: int, rows: int, outcome: Outcome) -> None:
+        """Count what became of ``spooled`` records of a request from the spool, which decoded to ``rows`` now."""
+        book = self._ledger[signal.name]
+        # Another release may decode other records from the same bytes.
+        book["recovered"] += max(0, rows - spooled)
+        book["rejected"] += len(outcome.rejected) + max(0, spooled - rows)
+        kept = "stored" if outcome.duplicate_age_s is None else "duplicate"
+        book[kept] += rows - len(outcome.rejected)
+
+    def lost(self, signal_name: str, records: int) -> None:
+        """Count records that were damaged in the spool, or can never be stored."""
+        self._ledger[signal_name]["rejected"] += records
 
     def request(self, signal: Signal, transport: str, outcome: str) -> None:
         """Count one request: accepted, partial, refused (transient), failed (the sender's fault)."""

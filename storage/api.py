@@ -41,10 +41,10 @@ class RowSink(Protocol):
         stored again. Its key is committed with its rows, or not at all. A name (``RequestKey.named``) that was used for
         another body: all rows of the batch are rejected, for nothing may be acknowledged that is not stored.
         A batch that the caller's own earlier attempt turns out to have stored is not a duplicate: it has the outcome
-        of that attempt.
+        of that attempt. A batch whose ``place`` was stored before, at whatever time, is a duplicate.
 
-        Raises RetryableStoreError: this call stored nothing; the caller may try again with the same batches. Who keeps
-        them for longer keeps ``Batch.attempts`` with them.
+        Raises RetryableStoreError: this call stored nothing; the caller may try again with the same batches, less those
+        that were ``abandoned`` meanwhile. Who keeps them for longer keeps ``Batch.attempts`` with them.
         Raises OutcomeUnknown (a RetryableStoreError): the connection broke during COMMIT. ``write`` with the same
         batches, within their window, finds out and stores what is missing; later, ``storage.transactions.outcome_of``
         tells by ``OutcomeUnknown.transaction``.

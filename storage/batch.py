@@ -40,9 +40,10 @@ class Batch:
     ``days`` are the UTC days (days since the epoch) its times fall on: their partitions must exist before the COPY.
     ``key`` says which request this is, so that it is stored once (None: it is stored whatever came before).
     ``attempts``: transactions that may have stored it already, as ``storage.transactions`` says, each with the rows
-    that PostgreSQL had refused in it; the sink adds to it when a COMMIT stays without an answer.
+    that PostgreSQL had refused in it; the sink adds to it before each COMMIT, for its answer may be lost.
     ``place``: where a spool holds the request, segment (16 bytes) and offset; from one place it is stored once, without
     a limit in time, until ``storage.spooled.forget``.
+    ``abandoned``: the caller waits no longer and keeps the request elsewhere; from now on it must not be committed.
     """
 
     table: TelemetryTable
@@ -54,6 +55,7 @@ class Batch:
     key: RequestKey | None = None
     attempts: dict[str, list[RejectedRow]] = field(default_factory=dict)
     place: tuple[bytes, int] | None = None
+    abandoned: bool = False
 
     def add(self, time_us: int, encoded: bytes) -> None:
         """Add one encoded row whose ``time`` is ``time_us``."""

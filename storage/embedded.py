@@ -58,6 +58,15 @@ class EmbeddedPostgres:
     _lock: int
     """Descriptor of the data directory's lock; the kernel gives it back when this process ends, however it ends."""
 
+    async def revive(self) -> bool:
+        """Start it again if it ended; return whether it had. Raises RetryableStoreError when it does not start."""
+        ended = self._process is not None and self._process.poll() is not None
+        if self._lock < 0 or not (ended or (self._process is None and _running_pid(self.cluster) is None)):
+            return False
+        self._process = _launch(self.cluster)
+        await _wait_ready(self.cluster, self._process)
+        return True
+
     async def stop(self) -> None:
         """Shut PostgreSQL down (fast: transactions in progress are rolled back). Bounded; then immediate."""
         try:

@@ -1,7 +1,7 @@
 """Questions -> answers. Every statement has the time limit of its engine and a bound on what it returns."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from storage.errors import PermanentStoreError
 from storage.filters import LogQuery, TraceQuery, all_of, log_conditions, timestamp
 from storage.mapping import log_columns, log_entry, ns_of, severity_name, span_columns, span_entry
 from storage.models import TABLES, log_records, resources, scopes, spans
-from storage.views import ComponentStats, LogEntry, Page, Trace, TraceSummary
+from storage.views import ComponentStats, LogEntry, Page, Spooled, Trace, TraceSummary
 
 # Counting goes this far; past it an answer says "at least".
 COUNT_MAX = 10_000
@@ -60,8 +60,10 @@ class StoreInfo:
 class Reader:
     """Reads the store through ``engine`` (``storage.engine.read_engine``). All methods raise StoreError."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, spooled: Callable[[], Spooled | None] = lambda: None) -> None:
         self._engine = engine
+        self.spooled = spooled
+        """Tells what receivers acknowledged and the store does not have yet; None where that is not known."""
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:

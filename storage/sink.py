@@ -105,6 +105,7 @@ class PostgresSink:
                 new = await store(connection, work)
                 await self._digests.note_rejected(connection, claimed, work.rejected_by_key())
                 named = await reference(connection, claimed.xid) if claimed.xid else ""
+                work.committing(named)
             except BaseException as error:
                 await _undo(transaction)
                 if is_stale_plan(error):
@@ -115,7 +116,6 @@ class PostgresSink:
             except (psycopg.Error, SQLAlchemyError, OSError) as error:
                 if not may_be_committed(error):
                     raise
-                work.outcome_unknown(named)
                 raise OutcomeUnknown("the connection broke during COMMIT", transaction=named) from error
         self._remember(work.batches, new)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from storage.api import Outcome
 from storage.batch import Batch, RejectedRow
 from storage.digests import Claimed, Earlier
+from storage.errors import RetryableStoreError
 from storage.keys import RequestKey
 from storage.transactions import xmin_of
 
@@ -107,8 +108,14 @@ class Work:
             if b not in self._settled and (rows := self._rejected.get(b))
         }
 
-    def outcome_unknown(self, transaction: str) -> None:
-        """Note on the batches which transaction may have stored them, so that the next attempt knows its own."""
+    def committing(self, transaction: str) -> None:
+        """Note on the batches which transaction is about to store them, so that the next attempt knows its own.
+
+        Raises RetryableStoreError for a batch that was abandoned: nothing is committed. COMMIT follows without a pause,
+        so who abandons a batch finds the transaction noted, or it is never committed.
+        """
+        if any(batch.abandoned for batch in self.batches):
+            raise RetryableStoreError("it took so long that the caller keeps the request elsewhere")
         for b, batch in enumerate(self.batches):
             if batch.key in self._first and transaction and b not in self._settled:
                 batch.attempts[transaction] = self._rejected.get(b, [])

@@ -108,11 +108,10 @@ class Server:
         return samples
 
     def ledger(self) -> dict[str, dict[str, int]]:
-        """Return {signal: {received, stored, rejected, refused, duplicate}} in records, from /metrics."""
+        """Return the ledger in records, from /metrics: {signal: {book: records}}, ``spooled`` being what is at rest."""
         ledger: dict[str, dict[str, int]] = {}
-        pattern = re.compile(
-            r'otel_ingest_(received|stored|rejected|refused|duplicate)_records(?:_total)?\{.*?signal="(\w+)".*\}'
-        )
+        books = "received|recovered|stored|rejected|refused|duplicate|spooled"
+        pattern = re.compile(rf'otel_ingest_({books})_records(?:_total)?\{{.*?signal="(\w+)".*\}}')
         for name, value in self.metrics().items():
             if match := pattern.fullmatch(name):
                 book = ledger.setdefault(match[2], {})
@@ -122,7 +121,8 @@ class Server:
     def assert_balanced(self) -> None:
         """Assert that nothing that was received is unaccounted for."""
         for name, book in self.ledger().items():
-            assert book["received"] == sum(book.values()) - book["received"], (name, book)
+            inflow = book["received"] + book["recovered"]
+            assert inflow == sum(book.values()) - inflow, (name, book)
 
     @contextmanager
     def sql(self) -> Iterator[psycopg.Cursor[tuple[object, ...]]]:

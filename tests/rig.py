@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from otel_ingest.batcher import Batcher
 from otel_ingest.budget import Budget
 from otel_ingest.config import Endpoint
+from otel_ingest.durable import Durable
 from otel_ingest.grpc_server import Authorize, build_grpc_server
 from otel_ingest.http2 import Http2Server
 from otel_ingest.http_app import HttpApp
@@ -68,7 +69,7 @@ class Rig:
         self.stats = ReceiverStats(CollectorRegistry())
         self.batcher = Batcher(self.sink, self.stats, writers=1, queue_bytes_max=256 * MIB)
         self.budget = Budget(inflight_bytes)
-        self.ingest = Ingest(self.batcher, Limits(), self.stats, time.time_ns)
+        self.ingest = Ingest(Durable(self.batcher), Limits(), self.stats, time.time_ns)
 
     @staticmethod
     def large(size: int) -> bytes:

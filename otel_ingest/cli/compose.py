@@ -1,14 +1,11 @@
 """Builds the running system from settings: where every implementation is chosen, and the order of start and stop."""
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import structlog
 import uvloop
@@ -19,8 +16,11 @@ from otel_ingest.batcher import Batcher
 from otel_ingest.budget import Budget
 from otel_ingest.cli.certificates import Listeners, keep_current, known_hosts, open_certificates, public_names
 from otel_ingest.cli.common import storage_config, windows
+from otel_ingest.cli.preparing import Preparation, database
 from otel_ingest.cli.ready import Ready
+from otel_ingest.cli.spooling import Spooling, readiness
 from otel_ingest.config import Settings
+from otel_ingest.durable import Durable
 from otel_ingest.errors import PermissionDenied, StoreUnavailable, Unauthenticated
 from otel_ingest.grpc_server import build_grpc_server
 from otel_ingest.http_app import HttpApp
@@ -32,12 +32,14 @@ from otel_ingest.opamp import OpampServer
 from otel_ingest.opamp_app import OpampApp
 from otel_ingest.server import Receiver
 from otel_ingest.stats import ReceiverStats
-from storage import embedded, levels, maintenance, migrate, tokens
+from otel_ingest.store_state import StoreState
+from storage import levels, tokens
 from storage.control import Control
 from storage.engine import AsyncEngine, read_engine, write_engine
-from storage.errors import StoreError
+from storage.errors import RetryableStoreError, StoreError
 from storage.reader import Reader
 from storage.sink import PostgresSink
+from storage.transactions import outcome_of
 
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +57,7 @@ _TOKEN_CACHE_MAX = 1_000
 async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
     """Start everything; what was started is stopped by ``stack``, in reverse.
 
-    Raises StoreError, AddressInUseError, TlsError.
+    Raises StoreError, AddressInUseError, SpoolUnusableError, TlsError.
     """
     certificates = open_certificates(settings)
     http_socket = bind(settings.http_endpoint, "http_endpoint")
@@ -65,26 +67,29 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
     query_socket = bind(settings.query_endpoint, "query_endpoint")
     stack.callback(query_socket.close)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    url = await _database(settings, stack)
-    await migrate.upgrade(url)
+    state, stats = StoreState(), ReceiverStats(CollectorRegistry())
+    spooling = Spooling(settings, state, stats)
+    stack.push_async_callback(spooling.close)
+    await spooling.open()
+    url = await database(settings, stack)
     config = storage_config(settings, url)
     writing, reading = write_engine(config), read_engine(config)
     stack.push_async_callback(writing.dispose)
     stack.push_async_callback(reading.dispose)
-    read_token = await _first_tokens(settings, writing)
-    stats = ReceiverStats(CollectorRegistry())
+    preparation = Preparation(settings, url, writing)
+    await _prepare(preparation, spooling)
     keep_current(settings, certificates, stats.registry, stack)
-    receiver = _receiver(settings, writing, stats, http_socket, grpc_socket, certificates)
+    receiver = _receiver(settings, writing, stats, http_socket, grpc_socket, certificates, spooling, preparation)
     await receiver.start()
     stack.push_async_callback(receiver.stop)
-    reader = Reader(reading)
+    reader = Reader(reading, spooling.view)
     query = HttpListener(
         build_query_app(
             reader,
             Control(writing),
             partial(tokens.verify, writing),
             f"{settings.scheme('query')}://{address_of(query_socket)}",
-            partial(_readiness, reader),
+            partial(readiness, spooling, reader.ping),
             partial(generate_latest, stats.registry),
             Doors(known_hosts(settings, certificates), settings.query_allowed_origins),
         ),
@@ -99,19 +104,20 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
         receiver.grpc_address,
         receiver.http.address,
         query.address,
-        read_token,
+        preparation.read_token,
         public_names(certificates),
-        await _ingest_token_exists(writing),
+        preparation.ingest_token_exists,
     )
 
 
-async def _database(settings: Settings, stack: AsyncExitStack) -> str:
-    """Return the URL of the configured PostgreSQL, or start the embedded one."""
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    server = await embedded.start(settings.data_dir)
-    stack.push_async_callback(server.stop)
-    return server.url
+async def _prepare(preparation: Preparation, spooling: Spooling) -> None:
+    """Prepare PostgreSQL, or begin without it where there is a spool: it is prepared once it is back."""
+    try:
+        await preparation.prepare()
+    except RetryableStoreError as error:
+        if spooling.own is None:
+            raise
+        spooling.state.away(str(error))
 
 
 def _receiver(
@@ -121,6 +127,8 @@ def _receiver(
     http_socket: socket.socket,
     grpc_socket: socket.socket,
     certificates: Listeners,
+    spooling: Spooling,
+    preparation: Preparation,
 ) -> Receiver:
     """Build the write side."""
     limits = Limits(body_bytes_max=settings.body_bytes_max)
@@ -131,11 +139,15 @@ def _receiver(
         stats,
         writers=settings.writers,
         queue_bytes_max=settings.inflight_bytes_max,
+        state=spooling.state,
+        spooled=spooling.own is not None,
     )
     batcher.start()
-    ingest = Ingest(batcher, limits, stats, time.time_ns)
-    http_authorize = _authorizer(engine, needed=settings.ingest_needs_token(settings.http_endpoint))
-    grpc_authorize = _authorizer(engine, needed=settings.ingest_needs_token(settings.grpc_endpoint))
+    durable = Durable(batcher, spooling.own, partial(outcome_of, engine))
+    ingest = Ingest(durable, limits, stats, time.time_ns)
+    spooling.start(ingest, engine, preparation.probe)
+    http_authorize = _authorizer(engine, spooling.state, needed=settings.ingest_needs_token(settings.http_endpoint))
+    grpc_authorize = _authorizer(engine, spooling.state, needed=settings.ingest_needs_token(settings.grpc_endpoint))
     configurations = LevelConfigurations(partial(levels.active, engine))
     opamp = OpampServer(partial(levels.note_agent, engine), configurations)
     own = certificates.get("grpc")
@@ -145,17 +157,23 @@ def _receiver(
     http = HttpListener(
         app, http_socket, drain_timeout_s=settings.drain_timeout_s, certificates=certificates.get("http")
     )
-    maintain = partial(_maintain, engine, settings)
-    return Receiver(settings, batcher, http, grpc_server, address_of(grpc_socket), maintain, configurations)
+    return Receiver(
+        settings,
+        batcher,
+        http,
+        grpc_server,
+        address_of(grpc_socket),
+        preparation.maintain,
+        configurations,
+        spooling.stop_draining,
+    )
 
 
-async def _maintain(engine: AsyncEngine, settings: Settings, now: datetime) -> None:
-    await maintenance.maintain(engine, now, settings.partitions_ahead_days, windows(settings))
-    await levels.forget(engine)
+def _authorizer(engine: AsyncEngine, state: StoreState, *, needed: bool) -> Callable[[str | None], Awaitable[None]]:
+    """Return the check of exports: nothing on loopback by default; elsewhere a token with the ingest role.
 
-
-def _authorizer(engine: AsyncEngine, *, needed: bool) -> Callable[[str | None], Awaitable[None]]:
-    """Return the check of exports: nothing on loopback by default; elsewhere a token with the ingest role."""
+    While PostgreSQL is away what was last known of a token counts: nobody can revoke one meanwhile either.
+    """
     checked: dict[str, tuple[float, str | None]] = {}
 
     async def authorize(header: str | None) -> None:
@@ -165,14 +183,11 @@ def _authorizer(engine: AsyncEngine, *, needed: bool) -> Callable[[str | None], 
         if scheme.lower() != "bearer" or not text:
             raise Unauthenticated("exports to this server need Authorization: Bearer TOKEN, role ingest")
         until, role = checked.get(text, (0.0, None))
-        if until < time.monotonic():
-            try:
-                token = await tokens.verify(engine, text.strip())
-            except StoreError as error:
-                raise StoreUnavailable(f"the token cannot be checked now: {error}") from error
-            role = token.role if token else None
+        if until < time.monotonic() and not (state.is_away and role is not None):
+            role = await _role_of(engine, text.strip(), known=role)
+            checked.pop(text, None)
             if len(checked) >= _TOKEN_CACHE_MAX:
-                checked.clear()
+                del checked[next(iter(checked))]
             checked[text] = (time.monotonic() + _TOKEN_CACHE_S, role)
         if role is None:
             raise Unauthenticated("the token is unknown, expired or revoked")
@@ -182,42 +197,12 @@ def _authorizer(engine: AsyncEngine, *, needed: bool) -> Callable[[str | None], 
     return authorize
 
 
-async def _first_tokens(settings: Settings, engine: AsyncEngine) -> str:
-    """Make the admin and the read token of the data directory where there is no valid one; return the latter."""
-    directory = settings.data_dir / "tokens"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    texts = {}
-    for role in ("admin", "read"):
-        path = directory / role
-        text = path.read_text().strip() if path.exists() else ""
-        if not text or await tokens.verify(engine, text) is None:
-            text, _ = await tokens.create(engine, f"first {role}", role)
-            _write_private(path, text)
-        texts[role] = text
-    return texts["read"]
-
-
-async def _ingest_token_exists(engine: AsyncEngine) -> bool:
-    """Whether a token of the role ingest itself is valid: senders should not have an admin's."""
-    now = datetime.now(UTC)
-    return any(
-        t.role == "ingest" and t.revoked_at is None and (t.expires_at is None or t.expires_at > now)
-        for t in await tokens.list_tokens(engine)
-    )
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600 that never existed with another mode."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
-
-
-async def _readiness(reader: Reader) -> str | None:
-    """Return None when PostgreSQL answers, else why exports cannot be stored."""
+async def _role_of(engine: AsyncEngine, text: str, *, known: str | None) -> str | None:
+    """Return the role of a token, None for one that is not valid; ``known`` while the store is away."""
     try:
-        await reader.ping()
+        token = await tokens.verify(engine, text)
     except StoreError as error:
-        return f"not ready: {error}"
-    return None
+        if known is None:
+            raise StoreUnavailable(f"the token cannot be checked now: {error}") from error
+        return known
+    return token.role if token else None

@@ -14,6 +14,7 @@ import typer
 from otel_ingest import log
 from otel_ingest.cli import compose
 from otel_ingest.cli.common import DatabaseUrl, DataDir, load_settings
+from otel_ingest.cli.spooling import SpoolUnusableError
 from otel_ingest.config import Settings
 from otel_ingest.listener import AddressInUseError
 from otel_ingest.tls import TlsError
@@ -74,7 +75,7 @@ def up(
     try:
         with asyncio.Runner(loop_factory=compose.loop_factory()) as runner:
             runner.run(serve(settings, as_json=as_json))
-    except (StoreError, AddressInUseError, TlsError) as error:
+    except (StoreError, AddressInUseError, SpoolUnusableError, TlsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
 

@@ -82,6 +82,11 @@ class SegmentLog:
         return self._segments
 
     @property
+    def closed(self) -> list[Segment]:
+        """The segments that nothing is appended to any more, the oldest first."""
+        return [s for s in self._segments if s is not self._open]
+
+    @property
     def used_bytes(self) -> int:
         """What all files weigh, those that were set aside too."""
         return sum(s.length for s in self._segments) + self.set_aside_bytes

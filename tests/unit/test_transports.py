@@ -29,10 +29,17 @@ async def test_a_sender_that_goes_away_is_counted_as_stored() -> None:
     with pytest.raises(asyncio.CancelledError):
         await export
     rig.sink.gate.set()
-    await rig.batcher.close()
+    await rig.batcher.close(5)
 
     assert rig.sink.rows == 1
-    assert rig.stats.ledger()["logs"] == {"received": 1, "stored": 1, "rejected": 0, "refused": 0, "duplicate": 0}
+    assert rig.stats.ledger()["logs"] == {
+        "received": 1,
+        "stored": 1,
+        "rejected": 0,
+        "refused": 0,
+        "duplicate": 0,
+        "recovered": 0,
+    }
     assert rig.requests() == {("grpc", "accepted"): 1}
 
 
@@ -67,7 +74,7 @@ async def test_a_group_commit_is_bounded() -> None:
     rig.sink.gate.set()
     rig.batcher.start()
     await asyncio.wait_for(asyncio.gather(*waiting), 10)
-    await rig.batcher.close()
+    await rig.batcher.close(5)
 
     assert len(rig.sink.sizes) == 3
     assert max(rig.sink.sizes) <= FLUSH_BYTES_MAX

@@ -1,0 +1,121 @@
+"""What must be there before rows can be stored: PostgreSQL, its schema, partitions, the first tokens."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from otel_ingest.cli.common import windows
+from otel_ingest.config import Settings
+from storage import embedded, levels, maintenance, migrate, probe, tokens
+from storage.engine import AsyncEngine
+from storage.errors import RetryableStoreError, StoreError
+
+_log = structlog.get_logger(__name__)
+
+# PostgreSQL may be behind a network that says nothing; the SDKs wait 10 s for an answer.
+_PREPARE_TIMEOUT_S = 20.0
+_LOOK_EVERY_S = 0.5
+
+
+class Preparation:
+    """Makes ready what ``url`` names, once; while PostgreSQL is away it can be tried again."""
+
+    def __init__(self, settings: Settings, url: str, engine: AsyncEngine) -> None:
+        self._settings = settings
+        self._url = url
+        self._engine = engine
+        self._done = False
+        self.read_token = _token_file(settings, "read")
+        self.ingest_token_exists = True
+
+    async def prepare(self) -> None:
+        """Upgrade the schema, make partitions and first tokens. Raises StoreError."""
+        try:
+            async with asyncio.timeout(_PREPARE_TIMEOUT_S):
+                await migrate.upgrade(self._url)
+                await self.maintain(datetime.now(UTC))
+                self.read_token = await _first_tokens(self._settings, self._engine)
+                self.ingest_token_exists = await _ingest_token_exists(self._engine)
+        except TimeoutError as error:
+            raise RetryableStoreError(f"PostgreSQL did not answer for {_PREPARE_TIMEOUT_S:.0f} s") from error
+        self._done = True
+
+    async def maintain(self, now: datetime) -> None:
+        """Look after the store: partitions of the next days, digests and levels that are over. Raises StoreError."""
+        settings = self._settings
+        await maintenance.maintain(self._engine, now, settings.partitions_ahead_days, windows(settings))
+        await levels.forget(self._engine)
+
+    async def probe(self) -> None:
+        """Raise StoreError unless PostgreSQL takes writes and all is prepared."""
+        if not self._done:
+            await self.prepare()
+        await probe.takes_writes(self._engine)
+
+
+async def database(settings: Settings, stack: AsyncExitStack) -> str:
+    """Return the URL of the configured PostgreSQL, or start the embedded one and keep it running. Raises StoreError."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    server = await embedded.start(settings.data_dir)
+    stack.push_async_callback(server.stop)
+    keeper = asyncio.create_task(_keep_running(server.revive))
+    stack.push_async_callback(_end, keeper)
+    return server.url
+
+
+async def _keep_running(revive: Callable[[], Awaitable[bool]]) -> None:
+    """Start the embedded PostgreSQL again whenever it ended without being asked to."""
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        try:
+            if await revive():
+                _log.warning("the embedded PostgreSQL had ended; it runs again")
+        except StoreError as error:
+            _log.error("the embedded PostgreSQL had ended and does not start", reason=str(error))
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _first_tokens(settings: Settings, engine: AsyncEngine) -> str:
+    """Make the admin and the read token of the data directory where there is no valid one; return the latter."""
+    (settings.data_dir / "tokens").mkdir(mode=0o700, exist_ok=True)
+    texts = {}
+    for role in ("admin", "read"):
+        text = _token_file(settings, role)
+        if not text or await tokens.verify(engine, text) is None:
+            text, _ = await tokens.create(engine, f"first {role}", role)
+            _write_private(settings.data_dir / "tokens" / role, text)
+        texts[role] = text
+    return texts["read"]
+
+
+def _token_file(settings: Settings, role: str) -> str:
+    """Return the token of the data directory for ``role``; empty when there is none."""
+    path = settings.data_dir / "tokens" / role
+    return path.read_text().strip() if path.exists() else ""
+
+
+async def _ingest_token_exists(engine: AsyncEngine) -> bool:
+    """Whether a token of the role ingest itself is valid: senders should not have an admin's."""
+    now = datetime.now(UTC)
+    return any(
+        t.role == "ingest" and t.revoked_at is None and (t.expires_at is None or t.expires_at > now)
+        for t in await tokens.list_tokens(engine)
+    )
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600 that never existed with another mode."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text + "\n")

@@ -1,0 +1,205 @@
+"""PostgreSQL goes away while services send: nothing is refused, nothing is lost, nothing is stored twice."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import harness
+from tests.chaos.database import Database
+from tests.e2e.test_up import log_request
+
+# The machine may be busy; what is waited for comes in a second or two on a quiet one.
+PATIENCE_S = 60.0
+
+
+class OwnPostgres:
+    """A PostgreSQL of the test's own, for a receiver that knows only its URL."""
+
+    def __init__(self, directory: Path) -> None:
+        self._database = Database(directory, None)
+        self.start()
+        assert self._database._server is not None
+        self.url = self._database._server.url.replace("+psycopg", "")
+
+    def start(self) -> None:
+        """Start it, or start it again."""
+        asyncio.run(self._database.start())
+
+    def stop(self) -> None:
+        """Stop it at once, without a checkpoint."""
+        self._database.stop_immediate()
+        until(lambda: not self._database.is_running())
+
+    def freeze(self) -> None:
+        """Let it answer nothing any more."""
+        self._database.freeze()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._database.thaw()
+
+    def bodies(self) -> list[str]:
+        """Return the bodies of all log records that are stored."""
+        with self._database.connect() as connection:
+            return [str(row[0]) for row in connection.execute("SELECT body FROM log_records ORDER BY id")]
+
+    def execute(self, statement: str) -> None:
+        """Execute one statement."""
+        with self._database.connect() as connection:
+            connection.execute(statement.encode())
+
+    def close(self) -> None:
+        """Stop it and remove it."""
+        asyncio.run(self._database.close())
+
+
+@pytest.fixture
+def postgres_of_own(tmp_path: Path) -> Iterator[OwnPostgres]:
+    """Yield a PostgreSQL that the test may stop and freeze."""
+    (tmp_path / "pg").mkdir()
+    tmp_path.chmod(0o711)
+    database = OwnPostgres(tmp_path / "pg")
+    yield database
+    database.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, bounded."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def spooled(server: harness.Server) -> int:
+    """Return how many requests are in the spool."""
+    return int(server.metrics()["otel_ingest_spool_requests"])
+
+
+@contextmanager
+def receiver(tmp_path: Path, database: OwnPostgres, **environment: str) -> Iterator[harness.Server]:
+    """Run a receiver on ``database``."""
+    with harness.running(tmp_path / "data", OTEL_INGEST_DATABASE_URL=database.url, **environment) as server:
+        yield server
+
+
+def send(server: harness.Server, *bodies: str) -> None:
+    """Send one request a body; each must be acknowledged."""
+    for body in bodies:
+        assert server.post("/v1/logs", log_request(body)) == (200, b"{}")
+
+
+def test_an_outage_is_not_noticed_by_senders(tmp_path: Path, postgres_of_own: OwnPostgres) -> None:
+    """Requests are acknowledged while PostgreSQL is away, and stored once it is back, once each."""
+    with receiver(tmp_path, postgres_of_own) as server:
+        send(server, "before")
+        postgres_of_own.stop()
+        send(server, *(f"away {n}" for n in range(20)))
+        assert spooled(server) == 20
+        server.assert_balanced()
+        ready = server.get("/readyz", role=None).decode()
+        postgres_of_own.start()
+        until(lambda: spooled(server) == 0)
+        send(server, "after")
+
+        assert "degraded" in ready
+        assert "20 requests, 20 records" in ready
+        assert sorted(postgres_of_own.bodies()) == sorted(["before", *(f"away {n}" for n in range(20)), "after"])
+        assert server.get("/readyz", role=None) == b"ready"
+        assert server.metrics()['otel_ingest_stored_records_total{signal="logs"}'] == 22
+    assert not list((tmp_path / "data" / "spool" / "0").glob("*.spool"))
+
+
+def test_killed_with_a_spool_started_without_postgresql(tmp_path: Path, postgres_of_own: OwnPostgres) -> None:
+    """Kill -9 while requests are spooled; the next start takes more without PostgreSQL, then drains all by itself."""
+    with receiver(tmp_path, postgres_of_own) as server:
+        postgres_of_own.stop()
+        send(server, "first life 1", "first life 2")
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait(20)
+    with receiver(tmp_path, postgres_of_own) as server:
+        send(server, "second life")
+        assert spooled(server) == 3
+        server.assert_balanced()
+        postgres_of_own.start()
+        until(lambda: spooled(server) == 0)
+
+        assert sorted(postgres_of_own.bodies()) == ["first life 1", "first life 2", "second life"]
+        assert b"second life" in server.get("/api/v1/logs?component=shop")
+
+
+def test_sigterm_while_postgresql_is_away(tmp_path: Path, postgres_of_own: OwnPostgres) -> None:
+    """It ends with exit code 0 and leaves the spool; the next start drains it."""
+    with receiver(tmp_path, postgres_of_own) as server:
+        postgres_of_own.stop()
+        send(server, "kept for later")
+        assert server.stop() == 0
+    assert "stay in the spool" in server.stderr_path.read_text()
+    postgres_of_own.start()
+    with receiver(tmp_path, postgres_of_own) as server:
+        until(lambda: spooled(server) == 0)
+        assert postgres_of_own.bodies() == ["kept for later"]
+
+
+def test_a_frozen_postgresql(tmp_path: Path, postgres_of_own: OwnPostgres) -> None:
+    """It answers nothing: requests are spooled after 3 s, then at once; when it goes on it makes no second copy."""
+    with receiver(tmp_path, postgres_of_own) as server:
+        send(server, "warm")
+        postgres_of_own.freeze()
+        send(server, "frozen 1", "frozen 2")
+        assert spooled(server) == 2
+        postgres_of_own.thaw()
+        until(lambda: spooled(server) == 0)
+        send(server, "after")
+
+        assert sorted(postgres_of_own.bodies()) == ["after", "frozen 1", "frozen 2", "warm"]
+
+
+def test_a_read_only_postgresql(tmp_path: Path, postgres_of_own: OwnPostgres) -> None:
+    """As during a failover: reads are answered, writes are spooled until it takes them."""
+    with receiver(tmp_path, postgres_of_own) as server:
+        postgres_of_own.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        postgres_of_own.execute("SELECT pg_reload_conf()")
+        until(lambda: server.post("/v1/logs", log_request("read-only"))[0] == 200 and spooled(server) > 0)
+        with postgres_of_own._database.connect() as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
+            connection.execute("SELECT pg_reload_conf()")
+        until(lambda: spooled(server) == 0)
+
+        assert set(postgres_of_own.bodies()) == {"read-only"}
+
+
+def test_a_full_spool_refuses_so_that_senders_try_again(tmp_path: Path, postgres_of_own: OwnPostgres) -> None:
+    """Past spool_bytes_max: 503 with Retry-After; what was taken is there afterwards, what was refused is not."""
+    with receiver(tmp_path, postgres_of_own, OTEL_INGEST_SPOOL_BYTES_MAX="20000") as server:
+        postgres_of_own.stop()
+        answers = [server.post("/v1/logs", log_request(f"{n} " + "x" * 2000)) for n in range(15)]
+        refused = [json.loads(body) for status, body in answers if status == 503]
+        taken = [n for n, (status, _) in enumerate(answers) if status == 200]
+        assert {status for status, _ in answers} == {200, 503}
+        assert "full" in refused[0]["message"]
+        assert refused[0]["details"][0]["retryDelay"] == "1s"
+        server.assert_balanced()
+        postgres_of_own.start()
+        until(lambda: spooled(server) == 0)
+
+        assert sorted(int(body.split()[0]) for body in postgres_of_own.bodies()) == taken
+
+
+def test_without_a_spool_it_refuses(tmp_path: Path, postgres_of_own: OwnPostgres) -> None:
+    """``spool_bytes_max = 0``: 503 as long as PostgreSQL is away."""
+    with receiver(tmp_path, postgres_of_own, OTEL_INGEST_SPOOL_BYTES_MAX="0") as server:
+        postgres_of_own.stop()
+        assert server.post("/v1/logs", log_request("refused"))[0] == 503
+        postgres_of_own.start()
+        until(lambda: server.post("/v1/logs", log_request("taken"))[0] == 200)
+
+        assert postgres_of_own.bodies() == ["taken"]
+    assert not (tmp_path / "data" / "spool").exists()
