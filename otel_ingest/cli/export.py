@@ -16,17 +16,17 @@ from mcp_tools.errors import UserInputError
 from otel_ingest.cli.common import DatabaseUrl, DataDir, database_url, load_settings, run, storage_config
 from otel_ingest.config import Settings
 from otel_ingest.encode import encode
+from otel_ingest.export.errors import MissingLibraryError, SendError
 from otel_ingest.export.files import (
     BINARY,
     FORMATS,
     SUFFIXES,
     Format,
-    MissingLibraryError,
     ParquetWriter,
     StreamWriter,
     Writer,
 )
-from otel_ingest.export.send import Sender, SendError
+from otel_ingest.export.send import Sender
 from otel_ingest.signals import SIGNALS, Signal
 from storage.engine import AsyncEngine, read_engine
 from storage.export import pages

@@ -14,6 +14,7 @@ import orjson
 
 from otel_ingest.encode import encode
 from otel_ingest.encode.json_format import to_json
+from otel_ingest.export.errors import MissingLibraryError
 from otel_ingest.export.flat import records
 from storage.pages import ExportPage
 
@@ -26,10 +27,6 @@ _length = struct.Struct("!I").pack
 _NESTED = ("attributes", "resource", "events", "links", "data", "body")
 # A row group: enough for a column to compress well, little enough to hold in memory.
 _ROW_GROUP_RECORDS = 50_000
-
-
-class MissingLibraryError(Exception):
-    """A format whose library is not installed; the text says how to get it."""
 
 
 class Writer(Protocol):

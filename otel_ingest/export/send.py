@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import grpc
 import httpx2
-from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
-from grpc import aio
 
+from otel_ingest.export.errors import MissingLibraryError, SendError, TooLargeError, TryLaterError
 from otel_ingest.signals import Signal
 
 # One try; a receiver that takes longer to store 512 records is stuck.
@@ -27,30 +25,6 @@ RETRY_S = 300.0
 _BACKOFF_S, _BACKOFF_S_MAX = 1.0, 30.0
 _RETRYABLE_HTTP = frozenset({429, 502, 503, 504})
 _TOO_LARGE_HTTP = 413
-_RETRYABLE_GRPC = frozenset(
-    {
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.ABORTED,
-        grpc.StatusCode.OUT_OF_RANGE,
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DATA_LOSS,
-    }
-)
-
-
-class SendError(Exception):
-    """The endpoint refused a request for good, or was away for too long; the text says which and why."""
-
-
-class _TryLaterError(Exception):
-    def __init__(self, why: str, delay_s: float | None) -> None:
-        super().__init__(why)
-        self.delay_s = delay_s
-
-
-class _TooLargeError(Exception):
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +46,17 @@ class Sender:
         self._headers = dict(headers)
         self._retry_s = retry_s
         self._http: Any = None
-        self._channel: Any = None
+        self._grpc: Any = None
 
     async def __aenter__(self) -> Self:
         if self._parts.scheme in {"http", "https"}:
             self._http = httpx2.AsyncClient(timeout=TRY_TIMEOUT_S, follow_redirects=False)
-        elif self._parts.scheme == "grpcs":
-            self._channel = aio.secure_channel(self._parts.netloc, grpc.ssl_channel_credentials())
         else:
-            self._channel = aio.insecure_channel(self._parts.netloc)
+            self._grpc = _grpc_channel(self._parts.netloc, tls=self._parts.scheme == "grpcs")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await (self._http.aclose() if self._http is not None else self._channel.close())
+        await (self._http.aclose() if self._http is not None else self._grpc.close())
 
     async def send(self, signal: Signal, request: Any) -> Sent:
         """Return once the endpoint took the request. Raises SendError."""
@@ -94,9 +66,9 @@ class Sender:
         while True:
             try:
                 return await self._try(signal, request.SerializeToString())
-            except _TooLargeError:
+            except TooLargeError:
                 return await self._halves(signal, request)
-            except _TryLaterError as error:
+            except TryLaterError as error:
                 delay = error.delay_s if error.delay_s is not None else random.uniform(0, backoff)  # noqa: S311
                 backoff = min(backoff * 2, _BACKOFF_S_MAX)
                 if loop.time() + delay > deadline:
@@ -110,7 +82,10 @@ class Sender:
         return Sent(sum(s.rejected for s in sent), "; ".join(s.message for s in sent if s.message))
 
     async def _try(self, signal: Signal, body: bytes) -> Sent:
-        answer = await (self._post(signal, body) if self._http is not None else self._call(signal, body))
+        if self._http is not None:
+            answer = await self._post(signal, body)
+        else:
+            answer = await self._grpc.call(signal, body, self._headers, TRY_TIMEOUT_S)
         response = signal.response_type.FromString(answer)
         return Sent(getattr(response.partial_success, signal.rejected_field), response.partial_success.error_message)
 
@@ -120,42 +95,25 @@ class Sender:
         try:
             response = await self._http.post(url, content=gzip.compress(body, 1), headers=headers)
         except httpx2.TransportError as error:
-            raise _TryLaterError(str(error) or type(error).__name__, None) from error
+            raise TryLaterError(str(error) or type(error).__name__, None) from error
         if response.is_success:
             return bytes(response.content)
         why = f"HTTP {response.status_code} {_words(response.content)}"
         if response.status_code == _TOO_LARGE_HTTP:
-            raise _TooLargeError(why)
+            raise TooLargeError(why)
         if response.status_code in _RETRYABLE_HTTP:
             after = response.headers.get("retry-after", "")
-            raise _TryLaterError(why, float(after) if after.isdigit() else None)
+            raise TryLaterError(why, float(after) if after.isdigit() else None)
         raise SendError(f"{url} refused it: {why}")
 
-    async def _call(self, signal: Signal, body: bytes) -> bytes:
-        method = self._channel.unary_unary(f"/{signal.service}/Export")
-        metadata = [(k.lower(), v) for k, v in self._headers.items()]
-        try:
-            return bytes(
-                await method(body, timeout=TRY_TIMEOUT_S, metadata=metadata, compression=grpc.Compression.Gzip)
-            )
-        except aio.AioRpcError as error:
-            why, delay_s = f"{error.code().name} {error.details()}", _retry_delay_s(error)
-            if error.code() in _RETRYABLE_GRPC or delay_s is not None:
-                raise _TryLaterError(why, delay_s) from error
-            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                raise _TooLargeError(why) from error
-            raise SendError(f"{self._parts.geturl()} refused it: {why}") from error
 
-
-def _retry_delay_s(error: Any) -> float | None:
-    """Return the delay of a RetryInfo, None where there is none."""
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            for detail in Status.FromString(value).details:
-                info = RetryInfo()
-                if detail.Unpack(info):
-                    return float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
-    return None
+def _grpc_channel(target: str, *, tls: bool) -> Any:
+    """Return a channel. Raises MissingLibraryError where grpcio, which the receiver itself does without, is missing."""
+    try:
+        from otel_ingest.export.grpc_channel import GrpcChannel  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise MissingLibraryError("grpc:// needs grpcio: pip install 'otel-ingest[grpc]'") from error
+    return GrpcChannel(target, tls=tls)
 
 
 def _words(content: bytes) -> str:
