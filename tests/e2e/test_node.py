@@ -1,13 +1,27 @@
-"""The Node distribution's own tests, where Node is: types and behaviour, by npm as its users have it."""
+"""The Node distribution: its own tests, and real Node services between Python ones before a real server."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests import harness
+
 PACKAGE = Path(__file__).resolve().parents[2] / "instrumentation" / "node"
+PYTHON_APP = Path(__file__).with_name("apps") / "chain.py"
+NODE_APP = PACKAGE / "test" / "apps" / "chain.js"
+WAIT_S = 30.0
+CHAIN = ("a", "b", "c")  # Python, Node, Python
 
 
 def npm(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -36,3 +50,130 @@ def test_node_distribution() -> None:
     result = npm("test")
 
     assert result.returncode == 0, (result.stdout + result.stderr)[-20_000:]
+
+
+@contextmanager
+def service(name: str, command: list[str], server: harness.Server, directory: Path, **more: str) -> Iterator[str]:
+    """Run a service instrumented by its environment alone; yield its URL, end it with SIGTERM."""
+    environment = harness.clean_environment(
+        OTEL_SERVICE_NAME=name,
+        OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{server.http}",
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+        OTEL_INGEST_CLIENT_SPOOL_DIR=str(directory / "spool"),
+        **more,
+    )
+    with (directory / f"{name}.stderr").open("w") as stderr:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if line.startswith("port "):
+                yield f"http://127.0.0.1:{int(line.split()[1])}"
+                break
+        else:
+            raise AssertionError(f"{name} ended: {(directory / f'{name}.stderr').read_text()[-4000:]}")
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+def node(name: str, *following: str) -> list[str]:
+    """Return the command of a Node link."""
+    return ["node", "--require", str(PACKAGE / "register.js"), str(NODE_APP), name, *following]
+
+
+def python(name: str, *following: str) -> list[str]:
+    """Return the command of a Python link."""
+    instrument = Path(sys.executable).with_name("opentelemetry-instrument")
+    return [str(instrument), sys.executable, str(PYTHON_APP), name, *following]
+
+
+def get(url: str, **headers: str) -> str:
+    """GET a URL, with its answer's text."""
+    request = urllib.request.Request(url, headers={k.replace("_", "-"): v for k, v in headers.items()})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        return str(answer.read().decode())
+
+
+def logs(server: harness.Server, component: str) -> list[dict[str, Any]]:
+    """Return the stored log records of a component; none when there is no such component yet."""
+    try:
+        answer = json.loads(server.get(f"/api/v1/logs?component={component}&limit=200"))
+    except urllib.error.HTTPError as error:
+        error.close()
+        return []
+    return [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition, with a bound."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {WAIT_S} s: {what}"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("node_package")
+def test_one_trace_through_python_node_and_python(tmp_path: Path) -> None:
+    """A request through three services is one trace with the log records of all, each with trace and span."""
+    with harness.running(tmp_path / "data") as server, ExitStack() as stack:
+        c = stack.enter_context(service("c", python("c"), server, tmp_path))
+        b = stack.enter_context(service("b", node("b", c), server, tmp_path))
+        a = stack.enter_context(service("a", python("a", b), server, tmp_path))
+        assert get(f"{a}/go") == "abc"
+        until(
+            lambda: all(any(r["body"] == f"{n} ends" for r in logs(server, n)) for n in CHAIN),
+            "the last record of each",
+        )
+        ours = [
+            r for n in CHAIN for r in logs(server, n) if isinstance(r["body"], str) and r["body"].startswith(f"{n} ")
+        ]
+
+    assert {r["body"] for r in ours} == {"a begins", "a ends", "c begins", "c ends"} | {
+        f"b {what}" for what in ("begins", "ends", "winston", "console")
+    }
+    assert len({r["trace_id"] for r in ours}) == 1
+    assert all(r["trace_id"] and r["span_id"] for r in ours)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("node_package")
+def test_a_level_reaches_a_running_node_process_and_ends(tmp_path: Path) -> None:
+    """logger_set_level: acknowledged, DEBUG of that logger arrives, and it ends by itself with the server gone."""
+    with harness.running(tmp_path / "data") as server, service("b", node("b"), server, tmp_path) as b:
+        get(f"{b}/go")
+        until(lambda: any(r["body"] == "b ends" for r in logs(server, "b")), "the first records")
+        assert not [r for r in logs(server, "b") if "debug" in str(r["body"])]
+
+        set_level(server, component="b", level="debug", ttl="15s", logger="chain.b", reason="a test of it")
+
+        def debug_arrived() -> bool:
+            get(f"{b}/go")
+            return any(r["body"] == "b debug" for r in logs(server, "b"))
+
+        until(debug_arrived, "a DEBUG record")
+        server.stop()
+        until(lambda: not debug_enabled(b), "the level to fall back with the server gone")
+
+
+def debug_enabled(url: str) -> bool:
+    """Return whether DEBUG is on, by what the service itself says."""
+    with urllib.request.urlopen(f"{url}/go", timeout=30) as answer:  # noqa: S310
+        return bool(answer.headers["x-debug"] == "true")
+
+
+def set_level(server: harness.Server, **arguments: str) -> Any:
+    """Call logger_set_level with the admin's token and return its answer."""
+    request = urllib.request.Request(
+        f"http://{server.query}/api/v1/levels",
+        data=json.dumps(arguments).encode(),
+        headers={"Authorization": f"Bearer {server.token('admin')}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        return json.loads(answer.read())

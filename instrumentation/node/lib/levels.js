@@ -37,6 +37,8 @@ class Levels {
     this.verbose = false;
     /** @type {() => void} told when a rule ended by itself */
     this.onExpired = () => {};
+    /** @type {() => void} told when a verbose request had all the records that it may */
+    this.onExhausted = () => {};
   }
 
   /** Whether anything may deviate from the application's levels; false costs a logger one comparison. */
@@ -106,9 +108,30 @@ class Levels {
    */
   wants(name, severity, enabled) {
     if (this.idle) return enabled;
-    if (this.verbose && context.active().getValue(VERBOSE)) return true;
-    const threshold = this.threshold(name);
+    return this.#ruled(name, severity, enabled) || (this.verbose && this.#spend(/** @type {any} */ (context.active().getValue(VERBOSE))));
+  }
+
+  /** The same, asked ahead: nothing is counted. @param {string} name @param {number} severity */
+  would(name, severity) {
+    return !this.idle && (this.#ruled(name, severity, false) || (this.verbose && context.active().getValue(VERBOSE) !== undefined));
+  }
+
+  /** @param {string} name @param {number} severity @param {boolean} enabled */
+  #ruled(name, severity, enabled) {
+    const threshold = this.rules.length ? this.threshold(name) : undefined;
     return threshold === undefined ? enabled : severity >= threshold;
+  }
+
+  /** One record more for a verbose request. @param {import('./verbose').Mark | undefined} mark */
+  #spend(mark) {
+    if (!mark) return false;
+    mark.left -= 1;
+    if (mark.left >= 0) return true;
+    if (!mark.told) {
+      mark.told = true;
+      this.onExhausted();
+    }
+    return false;
   }
 
   /** What is in force, for the server. */

@@ -17,7 +17,9 @@ const { recordRedactor } = require('./redaction/records');
 const { Report, critical, toStderr } = require('./report');
 const { number, readRedaction, readSettings, words } = require('./settings');
 const { Spool } = require('./spool');
+const { samplerFromEnvironment } = require('./sampler');
 const { httpClient, transportFor } = require('./transport');
+const { Verbose, VerbosePropagator, verboseSampler } = require('./verbose');
 
 const DETECTORS = 'host,os,process,serviceinstance,env'; // none that asks a cloud's metadata service; env last: it decides
 const ADOPT_EVERY_MS = 60_000;
@@ -177,6 +179,20 @@ function pick(attributes, keys) {
   return Object.fromEntries(keys.map((key) => [key, attributes[key]]));
 }
 
+/** @param {Parts} parts */
+function verboseRequests({ settings, levels }) {
+  levels.onExhausted = () => emit('otel-ingest-instrumentation', SEVERITIES.WARN,
+    `X-Trace-Log: ${settings.traceRecordsMax} records below their logger's level were made for this request; no more follow`, {});
+  return new Verbose({ header: settings.traceHeader, secret: settings.traceSecret, recordsMax: settings.traceRecordsMax, hosts: settings.traceHosts }, levels);
+}
+
+/** Put ours around the propagators that the SDK made from OTEL_PROPAGATORS. @param {Verbose} verbose */
+function propagate(verbose) {
+  const inner = /** @type {any} */ (propagation)._getGlobalPropagator();
+  propagation.disable();
+  propagation.setGlobalPropagator(new VerbosePropagator(verbose, inner));
+}
+
 /** What was lost and what waits, as metrics of this process. @param {Parts} parts */
 function observe({ report, delivery }) {
   const meter = metrics.getMeter('otel-ingest-instrumentation');
@@ -216,7 +232,9 @@ function start() {
 function run(parts) {
   const { NodeSDK } = require('@opentelemetry/sdk-node');
   const readers = metricReaders(parts);
+  const verbose = parts.settings.traceHeader === 'off' ? undefined : verboseRequests(parts);
   const sdk = new NodeSDK({
+    sampler: verbose && verboseSampler(samplerFromEnvironment()),
     resource: parts.resource,
     autoDetectResources: false,
     instrumentations: instrumentations(parts),
@@ -226,6 +244,7 @@ function run(parts) {
   });
   diagToStderr(); // the SDK's constructor put its console logger there
   sdk.start();
+  if (verbose) propagate(verbose);
   observe(parts);
   process.on('uncaughtExceptionMonitor', (error) => {
     emit('process', SEVERITIES.FATAL, `uncaught exception: ${error?.message ?? error}`, exceptionAttributes(error ?? {}));

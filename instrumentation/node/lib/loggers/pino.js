@@ -76,7 +76,7 @@ function patchLevels(proto, symbols, levels) {
   proto.isLevelEnabled = function (/** @type {string} */ level) {
     if (isLevelEnabled.call(this, level)) return true;
     const value = this.levels.values[level];
-    return value !== undefined && !levels.idle && levels.wants(nameOf(this, symbols), severityOf(value), false);
+    return value !== undefined && !levels.idle && levels.would(nameOf(this, symbols), severityOf(value));
   };
 
   /** @param {Function} method @param {number} value @param {import('../levels').Levels} rules */

@@ -47,7 +47,7 @@ function patch(proto, levels) {
     return write.call(this, info, ...rest);
   };
   proto.isLevelEnabled = function (/** @type {string} */ level) {
-    return isLevelEnabled.call(this, level) || (!levels.idle && levels.wants(nameOf(this, {}), severityOf(this, level), false));
+    return isLevelEnabled.call(this, level) || (!levels.idle && levels.would(nameOf(this, {}), severityOf(this, level)));
   };
 }
 
