@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -100,6 +101,19 @@ class Database:
     def thaw(self) -> None:
         """SIGCONT to all of it."""
         _signal_all(self.processes(), signal.SIGCONT)
+
+    def set_read_only(self, *, on: bool) -> None:
+        """Have transactions refuse to write from their next beginning on, as on a standby after a failover."""
+        with self.connect() as connection:
+            connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}")
+            connection.execute("SELECT pg_reload_conf()")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock that ALTER TABLE takes: nobody reads or writes log records and spans meanwhile."""
+        with self.connect() as connection, connection.transaction():
+            connection.execute("LOCK TABLE log_records, spans IN ACCESS EXCLUSIVE MODE")
+            yield
 
     def log_tail(self) -> str:
         """Return the end of its log."""

@@ -96,4 +96,6 @@ def read(paths: Iterable[Path]) -> tuple[list[Call], list[Answer]]:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open() as file:
         for line in file:
-            yield json.loads(line)
+            # A last line may be read while it is written.
+            if line.endswith("\n"):
+                yield json.loads(line)

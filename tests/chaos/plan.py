@@ -25,6 +25,8 @@ class Kind(StrEnum):
     POSTGRES_KILL = "PostgreSQL killed (-9), started again"
     POSTGRES_IMMEDIATE = "PostgreSQL stopped (immediate), started again"
     POSTGRES_FREEZE = "PostgreSQL frozen (SIGSTOP)"
+    POSTGRES_READ_ONLY = "PostgreSQL read-only, as a standby"
+    POSTGRES_LOCKED = "tables locked by another session"
     POSTGRES_FULL = "disk of PostgreSQL full"
     SPOOL_FULL = "PostgreSQL away and disk of the spool full"
     CUT = "connections to PostgreSQL cut"
@@ -47,6 +49,8 @@ MIX = {
     Kind.POSTGRES_KILL: Mix(Target.POSTGRES, 5, (0.0, 8.0)),
     Kind.POSTGRES_IMMEDIATE: Mix(Target.POSTGRES, 5, (0.0, 8.0)),
     Kind.POSTGRES_FREEZE: Mix(Target.POSTGRES, 4, (0.5, 8.0)),
+    Kind.POSTGRES_READ_ONLY: Mix(Target.POSTGRES, 3, (0.5, 5.0)),
+    Kind.POSTGRES_LOCKED: Mix(Target.POSTGRES, 3, (0.5, 5.0)),
     Kind.POSTGRES_FULL: Mix(Target.POSTGRES, 2, (3.0, 8.0)),
     Kind.SPOOL_FULL: Mix(Target.POSTGRES, 2, (6.0, 12.0)),
     Kind.CUT: Mix(Target.LINK, 7, (0.0, 0.0)),

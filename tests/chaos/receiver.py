@@ -46,10 +46,13 @@ class Receiver:
 
     async def start(self) -> None:
         """Start it until it is ready, as a supervisor does: it may end while PostgreSQL is away. Bounded."""
-        async with asyncio.timeout(_START_TIMEOUT_S):
-            while not await self._start_once():
-                self.failed_starts += 1
-                await asyncio.sleep(_POLL_S)
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                while not await self._start_once():
+                    self.failed_starts += 1
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            raise AssertionError(f"the receiver did not start:\n{self.log.read_text()[-4000:]}") from None
         self.starts += 1
         if self._watch is None:
             self._watch = asyncio.create_task(self._watch_memory())

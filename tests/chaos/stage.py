@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -85,19 +86,20 @@ class Stage:
                     *command, env=harness.clean_environment(), stdout=log, stderr=log
                 )
             self.load.append(process)
-        await self.acknowledging(dict.fromkeys(range(len(PROCESSES)), 0))
-
-    async def acknowledging(self, since: dict[int, int] | None = None) -> None:
-        """Return once every process had another export acknowledged. Bounded."""
-        before = self._successes() if since is None else since
         async with asyncio.timeout(_FIRST_ANSWERS_S):
-            while any(self._successes()[n] <= count for n, count in before.items()):  # noqa: ASYNC110 - of processes
+            while not self._all_acknowledged():  # noqa: ASYNC110 - other processes write it
                 await asyncio.sleep(_POLL_S)
 
-    def _successes(self) -> dict[int, int]:
-        """Return how many exports of each process were acknowledged."""
-        paths = {n: self.directory / f"journal-{n}.jsonl" for n in range(len(PROCESSES))}
-        return {n: path.read_text().count('"SUCCESS"') if path.exists() else 0 for n, path in paths.items()}
+    def _all_acknowledged(self) -> bool:
+        texts = [path.read_text() if path.exists() else "" for path in self.journals]
+        return len(texts) == len(PROCESSES) and all('"SUCCESS"' in text for text in texts)
+
+    async def returned(self) -> None:
+        """Return once every export call that has begun by now has returned. Bounded."""
+        now_s = time.time()
+        async with asyncio.timeout(_FIRST_ANSWERS_S):
+            while any(c.result is None and c.began_s < now_s for c in self.read_journals()[0]):  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_S)
 
     async def stop_load(self) -> None:
         """Shut the SDKs down as applications do; a process that does not end is killed."""

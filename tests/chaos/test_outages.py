@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.stage import Setup, Stage, stage
-from tests.chaos.verdict import judge, spans_of
+from tests.chaos.journal import Answer
+from tests.chaos.stage import PROCESSES, Setup, Stage, stage
+from tests.chaos.verdict import Call, judge, spans_of
 
 OUTAGE_S = 5.0
 
@@ -29,6 +30,19 @@ def freeze(world: Stage) -> Callable[[], None]:
     return world.database.thaw
 
 
+def told(failed: list[Call], calls: list[Call], answers: list[Answer]) -> str:
+    """Return what was answered to exports that failed, in seconds after the first."""
+    first = calls[0].began_s
+    lines = []
+    for call in failed:
+        ended_s = call.ended_s or call.began_s + 30
+        lines.append(f"{spans_of(call.records)}: {call.result}, {call.began_s - first:.1f} to {ended_s - first:.1f} s")
+        transport = PROCESSES[int(call.records[0][0].split("-")[1])]
+        own = [a for a in answers if a.transport == transport and call.began_s <= a.at_s <= ended_s]
+        lines += [f"  {a.at_s - first:.1f} s {a.transport} {a.code} delay {a.delay}: {a.detail}" for a in own]
+    return "\n".join(lines)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_the_stock_sdk_loses_nothing_in_outages_of_5_s_without_the_spool() -> None:
@@ -40,11 +54,12 @@ async def test_the_stock_sdk_loses_nothing_in_outages_of_5_s_without_the_spool()
             end = outage(world)
             await asyncio.sleep(OUTAGE_S)
             end()
-            await world.acknowledging()
+            await world.returned()
         await world.stop_load()
-        calls, _ = world.read_journals()
+        calls, answers = world.read_journals()
         verdict = judge(calls, world.stored())
 
-    assert not [spans_of(call.records) for call in calls if call.result != "SUCCESS"]
+    failed = [call for call in calls if not call.acknowledged]
+    assert not failed, told(failed, calls, answers)
     assert verdict.clean, verdict
     assert verdict.stored == verdict.sent > 0
