@@ -88,6 +88,13 @@ class Settings(TlsSettings, BaseSettings):
         default=None,
         description="PostgreSQL 15 to 18 to use, postgresql://…; not set: an embedded server",
     )
+    database_write_url: SecretStr | None = Field(
+        default=None,
+        description="The same as its write role (`otel-ingest migrate --roles`); not set: OTEL_INGEST_DATABASE_URL",
+    )
+    database_read_url: SecretStr | None = Field(
+        default=None, description="The same as its read role; not set: OTEL_INGEST_DATABASE_URL"
+    )
     data_dir: Path = Field(
         default=Path(".otel-ingest"),
         description="Directory of the embedded PostgreSQL and the first tokens; made with mode 0700",
@@ -185,6 +192,11 @@ class Settings(TlsSettings, BaseSettings):
                     "proxy that ends TLS, or pass --insecure"
                 )
         return self
+
+    @property
+    def is_external(self) -> bool:
+        """Whether a PostgreSQL of one's own is used, and no embedded one."""
+        return any((self.database_url, self.database_write_url, self.database_read_url))
 
     def ingest_needs_token(self, endpoint: Endpoint) -> bool:
         """Whether exports to ``endpoint`` need a token: always beyond loopback."""

@@ -24,6 +24,8 @@ class StorageConfig:
 
     url: str = field(repr=False)
     """postgresql://…; never shown, it may hold a password."""
+    role: str | None = None
+    """A role that each connection takes on; None: the one of the URL."""
     writers: int = 2
     """Connections that COPY at the same time, and one more for upkeep."""
     readers: int = 4

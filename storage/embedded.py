@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from sqlalchemy import make_url
+
 from storage import embedded_account as account
 from storage.errors import PermanentStoreError, RetryableStoreError
 
@@ -142,6 +144,30 @@ def connection_url(data_dir: Path) -> str:
     if _running_pid(cluster) is None:
         raise RetryableStoreError(f"the store below {data_dir} is not running; start it with `otel-ingest up`")
     return _url(cluster, _DATABASE)
+
+
+def role_password(data_dir: Path, role: str) -> str:
+    """Return the password of a role of the cluster, made and kept in a file of mode 0600 on the first call."""
+    path = data_dir / f"postgres.{role}.password"
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text().strip()
+    password = secrets.token_urlsafe(32)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(password)
+    return password
+
+
+def role_url(data_dir: Path, role: str) -> str:
+    """Return the URL of the running cluster for ``role``; where it has no roles yet, the owner's.
+
+    Raises RetryableStoreError when none is running.
+    """
+    url = connection_url(data_dir)
+    if not (data_dir / f"postgres.{role}.password").exists():
+        return url
+    own = make_url(url).set(username=role, password=role_password(data_dir, role))
+    return own.render_as_string(hide_password=False)
 
 
 def _url(cluster: account.Cluster, database: str) -> str:

@@ -81,6 +81,8 @@ def _make_durable(connection: Any, _record: object) -> None:
 
 
 def _engine(config: StorageConfig, *, pool_size: int, timeout_s: float, **settings: str) -> AsyncEngine:
+    if config.role is not None:
+        settings["role"] = config.role
     options = session_options(statement_timeout=_ms(timeout_s), **settings)
     return create_async_engine(
         psycopg_url(config.url),

@@ -50,6 +50,8 @@ SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = current_schema() AND c.relname = ANY(:names)
 """)
 
+_MAKE = text("SELECT otel_ingest_make_partition(:table, :day)")
+
 
 @dataclass(frozen=True, slots=True)
 class Partition:
@@ -79,10 +81,6 @@ def days_ahead(now: datetime, ahead: int) -> range:
     """PURE: return yesterday (late records), today and ``ahead`` more days, as days since 1970-01-01."""
     today = (now.astimezone(UTC).date() - _EPOCH).days
     return range(today - 1, today + ahead + 1)
-
-
-def _bound(day: int) -> str:
-    return f"{_EPOCH + timedelta(days=day):%Y-%m-%d} 00:00:00+00"
 
 
 async def ensure_days(engine: AsyncEngine, table: str, days: Iterable[int]) -> set[int]:
@@ -117,12 +115,8 @@ async def _ensure(engine: AsyncEngine, table: str, wanted: list[int]) -> set[int
 
 
 async def _create(connection: AsyncConnection, table: str, day: int) -> None:
-    """Make and attach one partition; names are ours and dates, so nothing of a sender is in the statement."""
-    name = partition_name(table, day)
-    await connection.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)"))
-    await connection.execute(
-        text(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{_bound(day)}') TO ('{_bound(day + 1)}')")
-    )
+    """Make and attach one partition: a function of the owner does it, for writers own no table (migration 0006)."""
+    await connection.execute(_MAKE, {"table": table, "day": _EPOCH + timedelta(days=day)})
 
 
 async def maintain(engine: AsyncEngine, now: datetime, ahead: int) -> None:

@@ -1,11 +1,12 @@
 """Tokens: shown once, stored as SHA-256 only; a role each."""
 
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import func, insert, or_, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -30,6 +31,10 @@ class Token:
     last_used_at: datetime | None
 
 
+_FORM = re.compile(r"oti_[a-z]{1,20}_[A-Za-z0-9_-]{43}", re.ASCII)
+_TOUCH_EVERY = timedelta(minutes=1)
+_FIND = text("SELECT * FROM otel_ingest_find_token(:hash)")
+_TOUCH = text("SELECT otel_ingest_touch_tokens(ARRAY[CAST(:id AS bigint)])")
 _COLUMNS = [c for c in tokens.c if c.name != "token_hash"]
 
 
@@ -53,27 +58,32 @@ async def create(engine: AsyncEngine, name: str, role: str, expires_at: datetime
 
 
 async def verify(engine: AsyncEngine, plaintext: str) -> Token | None:
-    """Return the token when it is known, not expired and not revoked. Raises StoreError.
+    """Return the token when it is known, not expired and not revoked. Raises StoreError."""
+    return (await find(engine, plaintext))[0] if is_well_formed(plaintext) else None
 
-    The lookup is by hash: its timing tells nothing about the text. ``last_used_at`` moves once a minute at most.
+
+def is_well_formed(plaintext: str) -> bool:
+    """Whether ``plaintext`` can be a token at all; what cannot is not worth a question."""
+    return _FORM.fullmatch(plaintext) is not None
+
+
+async def find(engine: AsyncEngine, plaintext: str) -> tuple[Token | None, float | None]:
+    """Return the valid token, and for how many seconds it stays so (None: no end). Raises StoreError.
+
+    The lookup is by SHA-256: how long it takes says nothing about the text, as nobody can steer a digest.
+    ``last_used_at`` moves once a minute at most. The writer may call these two functions and not read the table.
     """
-    valid = (tokens.c.token_hash == _hash(plaintext), tokens.c.revoked_at.is_(None))
-    unexpired = or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > func.now())
-    stale = or_(
-        tokens.c.last_used_at.is_(None),
-        tokens.c.last_used_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 1),
-    )
     try:
         async with engine.begin() as connection:
-            row = (await connection.execute(select(*_COLUMNS, stale.label("stale")).where(*valid, unexpired))).first()
+            row = (await connection.execute(_FIND, {"hash": _hash(plaintext)})).first()
             if row is None:
-                return None
-            if row.stale:
-                touched = update(tokens).where(tokens.c.id == row.id).values(last_used_at=func.now())
-                await connection.execute(touched)
+                return None, None
+            used = row.last_used_at
+            if used is None or datetime.now(UTC) - used > _TOUCH_EVERY:
+                await connection.execute(_TOUCH, {"id": row.id})
     except SQLAlchemyError as error:
         raise translate(error) from error
-    return Token(**{c.name: row._mapping[c.name] for c in _COLUMNS})  # noqa: SLF001
+    return Token(**{c.name: row._mapping[c.name] for c in _COLUMNS}), row.valid_s  # noqa: SLF001
 
 
 async def list_tokens(engine: AsyncEngine) -> list[Token]:

@@ -15,18 +15,17 @@ from rich.console import Console
 from rich.table import Table
 
 from mcp_tools.stdio import run_stdio
+from otel_ingest.cli import access
 from otel_ingest.cli.common import (
     DatabaseUrl,
     DataDir,
-    database_url,
     load_settings,
     open_reader,
     run,
-    storage_config,
 )
 from otel_ingest.config import Settings
 from storage import migrate as migrations
-from storage import partitions, tokens
+from storage import partitions, roles, tokens
 from storage.engine import AsyncEngine, write_engine
 from storage.errors import StoreError
 
@@ -46,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 @asynccontextmanager
 async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = write_engine(storage_config(settings, database_url(settings)))
+    engine = write_engine((await access.running(settings)).owning(settings))
     try:
         yield engine
     finally:
@@ -123,19 +122,42 @@ def show_partitions(data_dir: DataDir = None, database_url: DatabaseUrl = None, 
     _print([asdict(p) for p in found], as_json=as_json)
 
 
-def migrate(data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
-    """Bring the schema to the newest revision; safe to run by several at once. `up` does it by itself."""
+def migrate(
+    with_roles: Annotated[
+        bool,
+        typer.Option("--roles", help="Make the roles otel_ingest_writer and otel_ingest_reader with their rights"),
+    ] = False,
+    print_roles: Annotated[bool, typer.Option("--print-roles", help="Print the SQL of --roles instead")] = False,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Bring the schema to the newest revision; safe to run by several at once. `up` does it by itself.
+
+    With --roles the users of OTEL_INGEST_DATABASE_WRITE_URL and _READ_URL become members of the two roles, where these
+    are set and the users exist. Run it again after each upgrade.
+    """
     settings = load_settings(data_dir=data_dir, database_url=database_url)
 
     async def work() -> None:
-        await migrations.upgrade(_url(settings))
+        owner = (await access.running(settings)).owning(settings).url
+        if print_roles:
+            typer.echo(";\n".join(await roles.script(owner)) + ";")
+            return
+        await migrations.upgrade(owner)
+        typer.echo("the schema is at its newest revision")
+        if with_roles:
+            members = {
+                role: roles.user_of(secret.get_secret_value())
+                for role, secret in (
+                    (roles.WRITER, settings.database_write_url),
+                    (roles.READER, settings.database_read_url),
+                )
+                if secret is not None
+            }
+            await roles.grant(owner, members=members)
+            typer.echo(f"the roles {roles.WRITER} and {roles.READER} have their rights")
 
     run(work())
-    typer.echo("the schema is at its newest revision")
-
-
-def _url(settings: Settings) -> str:
-    return database_url(settings)
 
 
 def mcp(

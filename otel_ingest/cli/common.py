@@ -9,9 +9,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import ValidationError
 
+from otel_ingest.cli import access
 from otel_ingest.config import Settings
-from storage.config import StorageConfig, Windows
-from storage.embedded import connection_url
+from storage.config import Windows
 from storage.engine import read_engine
 from storage.errors import StoreError
 from storage.reader import Reader
@@ -51,23 +51,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise typer.Exit(1) from None
 
 
-def database_url(settings: Settings) -> str:
-    """Return the URL of the configured PostgreSQL, or of the embedded one that is running."""
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    return connection_url(settings.data_dir)
-
-
-def storage_config(settings: Settings, url: str) -> StorageConfig:
-    """Return the store's own configuration."""
-    return StorageConfig(
-        url=url,
-        writers=settings.writers,
-        readers=settings.readers,
-        read_timeout_s=settings.read_timeout_s,
-    )
-
-
 def windows(settings: Settings) -> Windows:
     """Return how long requests are known that come again."""
     return Windows(unnamed_s=settings.duplicate_window_s, named_s=settings.batch_id_window_s)
@@ -77,7 +60,7 @@ def windows(settings: Settings) -> Windows:
 async def open_reader(settings: Settings | None = None) -> AsyncIterator[Reader]:
     """Yield a Reader on the configured or running store; for commands that only look."""
     settings = settings or load_settings()
-    engine = read_engine(storage_config(settings, database_url(settings)))
+    engine = read_engine((await access.running(settings)).reading(settings))
     try:
         yield Reader(engine)
     finally:

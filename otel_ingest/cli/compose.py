@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -15,13 +15,13 @@ from mcp_tools.app import Doors, build_query_app
 from otel_ingest.batcher import Batcher
 from otel_ingest.budget import Budget
 from otel_ingest.cli.certificates import Listeners, keep_current, known_hosts, open_certificates, public_names
-from otel_ingest.cli.common import storage_config, windows
-from otel_ingest.cli.preparing import Preparation, database
+from otel_ingest.cli.common import windows
+from otel_ingest.cli.entrance import authorizer
+from otel_ingest.cli.preparing import Preparation, open_access
 from otel_ingest.cli.ready import Ready
 from otel_ingest.cli.spooling import Spooling, readiness
 from otel_ingest.config import Settings
 from otel_ingest.durable import Durable
-from otel_ingest.errors import PermissionDenied, StoreUnavailable, Unauthenticated
 from otel_ingest.grpc_server import build_grpc_server
 from otel_ingest.http_app import HttpApp
 from otel_ingest.ingest import Ingest
@@ -33,12 +33,13 @@ from otel_ingest.opamp_app import OpampApp
 from otel_ingest.server import Receiver
 from otel_ingest.stats import ReceiverStats
 from otel_ingest.store_state import StoreState
-from storage import levels, tokens
+from storage import levels
 from storage.control import Control
 from storage.engine import AsyncEngine, read_engine, write_engine
-from storage.errors import RetryableStoreError, StoreError
+from storage.errors import RetryableStoreError
 from storage.reader import Reader
 from storage.sink import PostgresSink
+from storage.token_gate import TokenGate
 from storage.transactions import outcome_of
 
 _log = structlog.get_logger(__name__)
@@ -47,11 +48,6 @@ _log = structlog.get_logger(__name__)
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """Return the event loop to run on."""
     return uvloop.new_event_loop
-
-
-# A token that was checked is taken for this long: an export a second must not be a query a second.
-_TOKEN_CACHE_S = 1.0
-_TOKEN_CACHE_MAX = 1_000
 
 
 async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
@@ -71,15 +67,17 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
     spooling = Spooling(settings, state, stats)
     stack.push_async_callback(spooling.close)
     await spooling.open()
-    url = await database(settings, stack)
-    config = storage_config(settings, url)
-    writing, reading = write_engine(config), read_engine(config)
+    access = await open_access(settings, stack)
+    writing, reading = write_engine(access.writing(settings)), read_engine(access.reading(settings))
     stack.push_async_callback(writing.dispose)
     stack.push_async_callback(reading.dispose)
-    preparation = Preparation(settings, url, writing)
+    preparation = Preparation(settings, access, writing)
     await _prepare(preparation, spooling)
+    gate = TokenGate(writing, access.writing(settings), lambda: state.is_away)
+    await gate.start()
+    stack.push_async_callback(gate.close)
     keep_current(settings, certificates, stats.registry, stack)
-    receiver = _receiver(settings, writing, stats, http_socket, grpc_socket, certificates, spooling, preparation)
+    receiver = _receiver(settings, writing, gate, stats, http_socket, grpc_socket, certificates, spooling, preparation)
     await receiver.start()
     stack.push_async_callback(receiver.stop)
     reader = Reader(reading, spooling.view)
@@ -87,7 +85,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
         build_query_app(
             reader,
             Control(writing),
-            partial(tokens.verify, writing),
+            gate.verify,
             f"{settings.scheme('query')}://{address_of(query_socket)}",
             partial(readiness, spooling, reader.ping),
             partial(generate_latest, stats.registry),
@@ -123,6 +121,7 @@ async def _prepare(preparation: Preparation, spooling: Spooling) -> None:
 def _receiver(
     settings: Settings,
     engine: AsyncEngine,
+    gate: TokenGate,
     stats: ReceiverStats,
     http_socket: socket.socket,
     grpc_socket: socket.socket,
@@ -146,8 +145,8 @@ def _receiver(
     durable = Durable(batcher, spooling.own, partial(outcome_of, engine))
     ingest = Ingest(durable, limits, stats, time.time_ns)
     spooling.start(ingest, engine, preparation.probe)
-    http_authorize = _authorizer(engine, spooling.state, needed=settings.ingest_needs_token(settings.http_endpoint))
-    grpc_authorize = _authorizer(engine, spooling.state, needed=settings.ingest_needs_token(settings.grpc_endpoint))
+    http_authorize = authorizer(gate.verify, needed=settings.ingest_needs_token(settings.http_endpoint))
+    grpc_authorize = authorizer(gate.verify, needed=settings.ingest_needs_token(settings.grpc_endpoint))
     configurations = LevelConfigurations(partial(levels.active, engine))
     opamp = OpampServer(partial(levels.note_agent, engine), configurations)
     own = certificates.get("grpc")
@@ -167,42 +166,3 @@ def _receiver(
         configurations,
         spooling.stop_draining,
     )
-
-
-def _authorizer(engine: AsyncEngine, state: StoreState, *, needed: bool) -> Callable[[str | None], Awaitable[None]]:
-    """Return the check of exports: nothing on loopback by default; elsewhere a token with the ingest role.
-
-    While PostgreSQL is away what was last known of a token counts: nobody can revoke one meanwhile either.
-    """
-    checked: dict[str, tuple[float, str | None]] = {}
-
-    async def authorize(header: str | None) -> None:
-        if not needed:
-            return
-        scheme, _, text = (header or "").partition(" ")
-        if scheme.lower() != "bearer" or not text:
-            raise Unauthenticated("exports to this server need Authorization: Bearer TOKEN, role ingest")
-        until, role = checked.get(text, (0.0, None))
-        if until < time.monotonic() and not (state.is_away and role is not None):
-            role = await _role_of(engine, text.strip(), known=role)
-            checked.pop(text, None)
-            if len(checked) >= _TOKEN_CACHE_MAX:
-                del checked[next(iter(checked))]
-            checked[text] = (time.monotonic() + _TOKEN_CACHE_S, role)
-        if role is None:
-            raise Unauthenticated("the token is unknown, expired or revoked")
-        if not tokens.allows(role, "ingest"):
-            raise PermissionDenied(f"exports need a token with the role ingest; this one has {role}")
-
-    return authorize
-
-
-async def _role_of(engine: AsyncEngine, text: str, *, known: str | None) -> str | None:
-    """Return the role of a token, None for one that is not valid; ``known`` while the store is away."""
-    try:
-        token = await tokens.verify(engine, text)
-    except StoreError as error:
-        if known is None:
-            raise StoreUnavailable(f"the token cannot be checked now: {error}") from error
-        return known
-    return token.role if token else None

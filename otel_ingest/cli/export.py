@@ -13,7 +13,8 @@ import typer
 
 from mcp_tools import arguments as read
 from mcp_tools.errors import UserInputError
-from otel_ingest.cli.common import DatabaseUrl, DataDir, database_url, load_settings, run, storage_config
+from otel_ingest.cli import access
+from otel_ingest.cli.common import DatabaseUrl, DataDir, load_settings, run
 from otel_ingest.config import Settings
 from otel_ingest.encode import encode
 from otel_ingest.export.errors import MissingLibraryError, SendError
@@ -122,7 +123,7 @@ def _job(
 
 async def _export(settings: Settings, job: Job) -> dict[str, int]:
     """Return how many records of each signal went out."""
-    engine = read_engine(storage_config(settings, database_url(settings)))
+    engine = read_engine((await access.running(settings)).reading(settings))
     try:
         return await (_send(engine, job) if job.endpoint else _write(engine, job))
     finally:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import structlog
 
+from otel_ingest.cli import access
+from otel_ingest.cli.access import Access
 from otel_ingest.cli.common import windows
 from otel_ingest.config import Settings
-from storage import embedded, levels, maintenance, migrate, probe, tokens
-from storage.engine import AsyncEngine
+from storage import embedded, levels, maintenance, migrate, probe, roles, tokens
+from storage.engine import AsyncEngine, write_engine
 from storage.errors import RetryableStoreError, StoreError
 
 _log = structlog.get_logger(__name__)
@@ -20,30 +22,49 @@ _log = structlog.get_logger(__name__)
 # PostgreSQL may be behind a network that says nothing; the SDKs wait 10 s for an answer.
 _PREPARE_TIMEOUT_S = 20.0
 _LOOK_EVERY_S = 0.5
+ROLES = (roles.WRITER, roles.READER)
 
 
 class Preparation:
-    """Makes ready what ``url`` names, once; while PostgreSQL is away it can be tried again."""
+    """Makes ready what ``access`` leads to, once; while PostgreSQL is away it can be tried again."""
 
-    def __init__(self, settings: Settings, url: str, engine: AsyncEngine) -> None:
+    def __init__(self, settings: Settings, access: Access, engine: AsyncEngine) -> None:
+        """Take the way to PostgreSQL, and the engine of the write side."""
         self._settings = settings
-        self._url = url
+        self._access = access
         self._engine = engine
         self._done = False
         self.read_token = _token_file(settings, "read")
         self.ingest_token_exists = True
 
     async def prepare(self) -> None:
-        """Upgrade the schema, make partitions and first tokens. Raises StoreError."""
+        """Upgrade the schema, see to the roles, make partitions and first tokens. Raises StoreError.
+
+        Without the owner's URL the schema must be up to date already: ``otel-ingest migrate`` is another's step then.
+        """
         try:
             async with asyncio.timeout(_PREPARE_TIMEOUT_S):
-                await migrate.upgrade(self._url)
-                await self.maintain(datetime.now(UTC))
-                self.read_token = await _first_tokens(self._settings, self._engine)
-                self.ingest_token_exists = await _ingest_token_exists(self._engine)
+                if self._access.owner is None:
+                    await migrate.require_head(self._access.write)
+                    await self.maintain(datetime.now(UTC))
+                else:
+                    await self._prepare_as(self._access.owner)
         except TimeoutError as error:
             raise RetryableStoreError(f"PostgreSQL did not answer for {_PREPARE_TIMEOUT_S:.0f} s") from error
         self._done = True
+
+    async def _prepare_as(self, owner: str) -> None:
+        await migrate.upgrade(owner)
+        if not self._settings.is_external:
+            passwords = {role: embedded.role_password(self._settings.data_dir, role) for role in ROLES}
+            await roles.grant(owner, passwords)
+        await self.maintain(datetime.now(UTC))
+        engine = write_engine(self._access.owning(self._settings))
+        try:
+            self.read_token = await _first_tokens(self._settings, engine)
+            self.ingest_token_exists = await _ingest_token_exists(engine)
+        finally:
+            await engine.dispose()
 
     async def maintain(self, now: datetime) -> None:
         """Look after the store: partitions of the next days, digests and levels that are over. Raises StoreError."""
@@ -58,15 +79,16 @@ class Preparation:
         await probe.takes_writes(self._engine)
 
 
-async def database(settings: Settings, stack: AsyncExitStack) -> str:
-    """Return the URL of the configured PostgreSQL, or start the embedded one and keep it running. Raises StoreError."""
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
+async def open_access(settings: Settings, stack: AsyncExitStack) -> Access:
+    """Return the way to the configured PostgreSQL, or start the embedded one and keep it running. Raises StoreError."""
+    if settings.is_external:
+        return await access.external(settings)
     server = await embedded.start(settings.data_dir)
     stack.push_async_callback(server.stop)
     keeper = asyncio.create_task(_keep_running(server.revive))
     stack.push_async_callback(_end, keeper)
-    return server.url
+    write, read = (roles.url_as(server.url, role, embedded.role_password(settings.data_dir, role)) for role in ROLES)
+    return Access(server.url, write, read)
 
 
 async def _keep_running(revive: Callable[[], Awaitable[bool]]) -> None:

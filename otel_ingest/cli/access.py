@@ -1,0 +1,87 @@
+"""The way to PostgreSQL for each of the three roles: from settings, or from the data directory of an embedded one."""
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from otel_ingest.config import Settings
+from storage import embedded, roles
+from storage.config import StorageConfig
+from storage.errors import PermanentStoreError, RetryableStoreError
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A URL for each role. ``owner``: None where this process may not migrate or make tokens.
+
+    ``write_role`` and ``read_role``: taken on with SET ROLE, where one URL serves for all.
+    """
+
+    owner: str | None = field(repr=False)
+    write: str = field(repr=False)
+    read: str = field(repr=False)
+    write_role: str | None = None
+    read_role: str | None = None
+
+    def writing(self, settings: Settings) -> StorageConfig:
+        """Return the configuration of the write side."""
+        return _config(settings, self.write, self.write_role)
+
+    def reading(self, settings: Settings) -> StorageConfig:
+        """Return the configuration of the read side."""
+        return _config(settings, self.read, self.read_role)
+
+    def owning(self, settings: Settings) -> StorageConfig:
+        """Return the configuration of the owner. Raises PermanentStoreError where there is none."""
+        if self.owner is None:
+            raise PermanentStoreError(
+                "this needs the owner of the schema: set OTEL_INGEST_DATABASE_URL to its URL for this command"
+            )
+        return _config(settings, self.owner, None)
+
+
+def _config(settings: Settings, url: str, role: str | None) -> StorageConfig:
+    return StorageConfig(
+        url=url,
+        role=role,
+        writers=settings.writers,
+        readers=settings.readers,
+        read_timeout_s=settings.read_timeout_s,
+    )
+
+
+async def running(settings: Settings) -> Access:
+    """Return the way to the configured PostgreSQL, or to the embedded one that is running. Raises StoreError."""
+    if settings.is_external:
+        return await external(settings)
+    return Access(
+        embedded.connection_url(settings.data_dir),
+        embedded.role_url(settings.data_dir, roles.WRITER),
+        embedded.role_url(settings.data_dir, roles.READER),
+    )
+
+
+async def external(settings: Settings) -> Access:
+    """Return the way to a PostgreSQL of one's own; one URL alone takes on the roles it may. Raises StoreError."""
+    owner, write, read = (
+        None if secret is None else secret.get_secret_value()
+        for secret in (settings.database_url, settings.database_write_url, settings.database_read_url)
+    )
+    fallback = owner or write
+    if fallback is None:
+        raise PermanentStoreError("OTEL_INGEST_DATABASE_READ_URL alone cannot store anything; set the write URL too")
+    write_role = read_role = None
+    if owner is not None and (write is None or read is None):
+        try:
+            write_role, read_role = await roles.usable(owner)
+        except RetryableStoreError as error:
+            _log.warning("the roles of the database cannot be looked for now; one user does all", reason=str(error))
+    return Access(
+        owner,
+        write or fallback,
+        read or fallback,
+        write_role if write is None else None,
+        read_role if read is None else None,
+    )

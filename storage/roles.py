@@ -1,0 +1,229 @@
+"""Three roles: the owner migrates and makes tokens; the writer adds; the reader looks.
+
+The writer cannot read or delete telemetry, nor list tokens; the reader can select telemetry and nothing else. What a
+wrong statement could do is thereby PostgreSQL's to refuse, not ours to avoid. Everything here is idempotent.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+
+from storage.dberrors import translate
+from storage.engine import psycopg_url, session_options
+
+WRITER = "otel_ingest_writer"
+READER = "otel_ingest_reader"
+_LOCK_KEY = 0x6F74_6C70_0002  # the one of migrations: grants follow them
+
+_TELEMETRY = ("log_records", "spans", "metric_points")
+_DIGESTS = tuple(f"{ring}_{n}" for ring in ("request_digests", "batch_id_digests") for n in range(3))
+
+# Every table stands here; a test holds this against the models.
+WRITER_TABLES: Mapping[str, str] = {
+    **dict.fromkeys(_TELEMETRY, "INSERT"),
+    # ON CONFLICT (id) reads the column it names.
+    "resources": "SELECT (id), INSERT",
+    "scopes": "SELECT (id), INSERT",
+    # Claimed, looked up, noted, and emptied when their period is over.
+    **dict.fromkeys(_DIGESTS, "SELECT, INSERT, UPDATE, TRUNCATE"),
+    "spooled_requests": "SELECT, INSERT, DELETE",
+    "level_overrides": "SELECT, INSERT, UPDATE, DELETE",
+    "agents": "SELECT, INSERT, UPDATE, DELETE",
+    # Only ever added to.
+    "audit_log": "SELECT, INSERT",
+    "alembic_version": "SELECT",
+    "tokens": "",
+}
+READER_TABLES: Mapping[str, str] = {
+    **dict.fromkeys(_TELEMETRY, "SELECT"),
+    "resources": "SELECT",
+    "scopes": "SELECT",
+    **dict.fromkeys((*_DIGESTS, "spooled_requests", "level_overrides", "agents", "audit_log"), ""),
+    "alembic_version": "SELECT",
+    "tokens": "",
+}
+_WRITER_FUNCTIONS = (
+    "otel_ingest_make_partition(text, date)",
+    "otel_ingest_find_token(bytea)",
+    "otel_ingest_touch_tokens(bigint[])",
+)
+_SEQUENCES = tuple(f"{table}_id_seq" for table in _TELEMETRY)
+
+# What PostgreSQL lets everybody do by default and no reader needs: large objects are writes, and an advisory lock can
+# hold up partitions and migrations. Only a superuser can take them from PUBLIC.
+_PUBLIC_FUNCTIONS = """
+SELECT p.oid::regprocedure::text FROM pg_proc p
+WHERE p.pronamespace = 'pg_catalog'::regnamespace
+  AND (p.proname IN ('lo_create', 'lo_creat', 'lo_from_bytea', 'lo_put', 'lo_open', 'lo_unlink', 'lo_truncate',
+                     'lo_truncate64', 'lowrite')
+       OR p.proname LIKE 'pg\\_advisory\\_%' OR p.proname LIKE 'pg\\_try\\_advisory\\_%')
+"""
+
+# Second line, for a session that does not ask for less: limits of the login itself.
+_READER_SETTINGS = {
+    "default_transaction_read_only": "on",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "60s",
+    "lock_timeout": "5s",
+    "work_mem": "16MB",
+}
+_WRITER_SETTINGS = {"idle_in_transaction_session_timeout": "5min"}
+
+
+def url_as(url: str, role: str, password: str) -> str:
+    """PURE: return the URL of the same database for another user."""
+    return psycopg_url(url).set(username=role, password=password).render_as_string(hide_password=False)
+
+
+def statements(schema: str, database: str, *, superuser: bool) -> list[str]:
+    """PURE: return what makes the roles and gives each its rights, in order: a script for the schema's owner."""
+    script = [_create(role) for role in (WRITER, READER)]
+    for role, settings in ((WRITER, _WRITER_SETTINGS), (READER, _READER_SETTINGS)):
+        script += [f"ALTER ROLE {role} SET {name} = '{value}'" for name, value in settings.items()]
+    script += [
+        f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC",
+        f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC",
+        f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {WRITER}, {READER}",
+        f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {WRITER}, {READER}",
+        f"GRANT CONNECT ON DATABASE {database} TO {WRITER}, {READER}",
+        f"GRANT USAGE ON SCHEMA {schema} TO {WRITER}, {READER}",
+    ]
+    for role, tables in ((WRITER, WRITER_TABLES), (READER, READER_TABLES)):
+        script += [f"GRANT {rights} ON {schema}.{table} TO {role}" for table, rights in tables.items() if rights]
+    script += [f"GRANT USAGE ON SEQUENCE {schema}.{name} TO {WRITER}" for name in _SEQUENCES]
+    script += [f"GRANT EXECUTE ON FUNCTION {schema}.{name} TO {WRITER}" for name in _WRITER_FUNCTIONS]
+    if superuser:
+        script.append(_from_public())
+    return script
+
+
+def _create(role: str) -> str:
+    return (
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '{role}') "  # noqa: S608 - names of ours
+        f"THEN CREATE ROLE {role} NOLOGIN; END IF; END $$"
+    )
+
+
+def _from_public() -> str:
+    """Take what is in ``_PUBLIC_FUNCTIONS`` from everybody; the writer keeps the locks it takes turns with."""
+    return f"""DO $$ DECLARE f text; BEGIN
+  FOR f IN {_PUBLIC_FUNCTIONS} LOOP
+    EXECUTE 'REVOKE EXECUTE ON FUNCTION ' || f || ' FROM PUBLIC';
+    IF f LIKE '%advisory%' THEN EXECUTE 'GRANT EXECUTE ON FUNCTION ' || f || ' TO {WRITER}'; END IF;
+  END LOOP;
+END $$"""
+
+
+async def script(url: str) -> list[str]:
+    """Return ``statements`` for the database at ``url``, as its user may run them. Raises StoreError."""
+    return await asyncio.to_thread(_script, url)
+
+
+def _script(url: str) -> list[str]:
+    with _connection(url) as connection:
+        return _statements_for(connection)
+
+
+def user_of(url: str) -> str:
+    """PURE: return the user of a URL; empty: none is named."""
+    return psycopg_url(url).username or ""
+
+
+async def grant(url: str, passwords: Mapping[str, str] | None = None, members: Mapping[str, str] | None = None) -> None:
+    """Make the roles and grant their rights, as the owner at ``url``.
+
+    ``passwords`` makes logins of the roles; ``members`` (role -> user) makes users that exist members of them.
+    Raises StoreError: PermanentStoreError where the owner may not create roles.
+    """
+    await asyncio.to_thread(_grant, url, passwords or {}, members or {})
+
+
+def _grant(url: str, passwords: Mapping[str, str], members: Mapping[str, str]) -> None:
+    with _connection(url) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
+        for statement in _statements_for(connection):
+            connection.execute(statement.encode())
+        for role, password in passwords.items():
+            verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+            login = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
+            connection.execute(login.format(sql.Identifier(role), sql.Literal(verifier)))
+        for role, user in members.items():
+            if user and user != role:
+                member = sql.SQL("GRANT {} TO {}")
+                connection.execute(member.format(sql.Identifier(role), sql.Identifier(user)))
+
+
+def _statements_for(connection: "psycopg.Connection[tuple[object, ...]]") -> list[str]:
+    row = connection.execute(
+        "SELECT quote_ident(current_schema()), quote_ident(current_database()), "
+        "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
+    ).fetchone()
+    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+    return statements(str(row[0]), str(row[1]), superuser=bool(row[2]))
+
+
+async def usable(url: str) -> tuple[str | None, str | None]:
+    """Return the writer's and the reader's role where the user at ``url`` may take them on and they have their rights.
+
+    For a single URL: SET ROLE is a second line then, for the session could go back. Raises StoreError.
+    """
+    return await asyncio.to_thread(_usable, url)
+
+
+def _usable(url: str) -> tuple[str | None, str | None]:
+    found = []
+    with _connection(url) as connection:
+        for role in (WRITER, READER):
+            try:
+                with connection.transaction():
+                    connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
+                    found.append(None if _missing(connection, role) else role)
+            except psycopg.Error:
+                found.append(None)
+    return found[0], found[1]
+
+
+async def missing(url: str, role: str) -> list[str]:
+    """Return the rights of ``role`` that the user at ``url`` does not have, in words. Raises StoreError."""
+    return await asyncio.to_thread(_missing_at, url, role)
+
+
+def _missing_at(url: str, role: str) -> list[str]:
+    with _connection(url) as connection:
+        return _missing(connection, role)
+
+
+def _missing(connection: "psycopg.Connection[tuple[object, ...]]", role: str) -> list[str]:
+    """Return the rights of ``role`` that the current user lacks. Raises psycopg.Error: a table is not there."""
+    tables = WRITER_TABLES if role == WRITER else READER_TABLES
+    asked = [
+        (f"{right} on {table}", "SELECT has_any_column_privilege(%s, %s)", [table, right.split(" ", 1)[0]])
+        if "(" in right
+        else (f"{right} on {table}", "SELECT has_table_privilege(%s, %s)", [table, right])
+        for table, rights in tables.items()
+        for right in rights.split(", ")
+        if right
+    ]
+    if role == WRITER:
+        asked += [(f"USAGE on {s}", "SELECT has_sequence_privilege(%s, 'USAGE')", [s]) for s in _SEQUENCES]
+        asked += [(f"EXECUTE on {f}", "SELECT has_function_privilege(%s, 'EXECUTE')", [f]) for f in _WRITER_FUNCTIONS]
+    lacking = []
+    for words, question, parameters in asked:
+        row = connection.execute(question.encode(), parameters).fetchone()
+        if row is None or not row[0]:
+            lacking.append(words)
+    return lacking
+
+
+@contextmanager
+def _connection(url: str) -> "Iterator[psycopg.Connection[tuple[object, ...]]]":
+    """Yield a connection in a transaction; its errors are ours."""
+    conninfo = psycopg_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    try:
+        with psycopg.connect(conninfo, connect_timeout=5, options=session_options()) as connection:
+            yield connection
+    except psycopg.Error as error:
+        raise translate(error) from error
