@@ -1,6 +1,7 @@
 """Tokens in a running process: revoked at once, remembered only while changes are told, floods bounded."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -155,3 +156,35 @@ async def test_more_questions_than_can_be_answered_are_refused(gate: TokenGate) 
         with pytest.raises(RetryableStoreError):
             await gate.verify(f"oti_ingest_{999:043d}")
     assert await asyncio.gather(*waiting) == [None] * 200
+
+
+async def test_while_the_store_is_away_what_was_known_counts(engine: AsyncEngine, database_url: str) -> None:
+    """Known tokens pass without a question, unknown ones are an error that says to come back; a token's end holds."""
+    away = False
+    gate = TokenGate(engine, StorageConfig(database_url), lambda: away)
+    plaintext, _ = await tokens.create(engine, "agent", "ingest")
+    short, _ = await tokens.create(engine, "short", "ingest", datetime.now(UTC) + timedelta(seconds=0.5))
+    assert await gate.verify(plaintext) is not None
+    assert await gate.verify(short) is not None
+    await engine.dispose()
+
+    away = True
+    asked = Asked(engine)
+    assert await gate.verify(plaintext) is not None
+    assert asked.count == 0
+    digest = hashlib.sha256(short.encode()).digest()
+    await until(lambda: gate._last_known(digest) is None)
+
+    real, tokens.find = tokens.find, unreachable
+    try:
+        away = False
+        assert await gate.verify(plaintext) is not None
+        with pytest.raises(RetryableStoreError):
+            await gate.verify(f"oti_ingest_{'0' * 43}")
+    finally:
+        tokens.find = real
+
+
+async def unreachable(_engine: AsyncEngine, _plaintext: str) -> object:
+    """Fail as a store that is away does."""
+    raise RetryableStoreError("away")
