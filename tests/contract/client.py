@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests import harness
+from tests.contract import readback
 
 _SERVICES = {
     "logs": "opentelemetry.proto.collector.logs.v1.LogsService",
@@ -88,6 +91,16 @@ class Target:
     def stored(self, signal: str) -> int:
         """Return how many records of a signal were stored so far, by the ledger."""
         return self._active.ledger()[signal]["stored"]
+
+    def log_records(self, severity_text: str) -> list[LogRecord]:
+        """Return the stored log records with a severity text, made whole again from their rows."""
+        with self._active.sql() as cursor:
+            return readback.log_records(cursor, severity_text)
+
+    def span_ids(self, name: str) -> list[Span]:
+        """Return the stored spans of a name with their ids and those of their links alone."""
+        with self._active.sql() as cursor:
+            return readback.span_ids(cursor, name)
 
     @staticmethod
     def parallel(work: Callable[[], Any], count: int) -> list[Any]:

@@ -3,7 +3,9 @@
 import base64
 import gzip
 import json
+import math
 import time
+import uuid
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,13 +16,17 @@ import zstandard
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.contract.client import Answer, Target
+from tests.contract.readback import same
 from tests.factories import attributes, log_record, logs_request
 
 PB = "application/x-protobuf"
 JSON = "application/json"
 MIB = 1024 * 1024
+JSON_BODY = AnyValue(string_value="json")
 
 
 class NotApplicable(Exception):  # noqa: N818
@@ -394,30 +400,64 @@ def c35_grpc(t: Target) -> None:
 
 
 def c36(t: Target) -> None:
-    before = t.stored("logs")
-    head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Type: {PB}\r\nContent-Length: 1000\r\n\r\n"
-    for _ in range(20):
-        t.abandon(head.encode() + body()[:40])
-    ok_http(t.post("/v1/logs", body(), PB))
-    expect(t.stored("logs") == before + 1, "a cut request was stored")
+    mark, whole = marked(), body()
+    cut = body(severity_text=mark)
+    head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Type: {PB}\r\n"
+    length = f"{head}Content-Length: {len(cut) + 100}\r\n\r\n".encode()
+    chunk = f"{head}Transfer-Encoding: chunked\r\n\r\n{len(cut):x}\r\n".encode()
+    for _ in range(10):
+        t.abandon(length + cut[:40])
+        t.abandon(length + cut)  # a whole message, of a body that said it is longer
+        t.abandon(chunk + cut + b"\r\n")  # and one without its last chunk
+    ok_http(t.post("/v1/logs", whole, PB))
+    stored = t.log_records(mark)
+    expect(not stored, f"{len(stored)} records of cut requests were stored")
+
+
+def marked() -> str:
+    """Return a severity text that no other record has."""
+    return f"mark-{uuid.uuid4().hex}"
+
+
+def read_back(t: Target, sent: list[LogRecord], mark: str) -> None:
+    """Expect the records of a mark to be stored as they were sent, to the last bit."""
+    stored = t.log_records(mark)
+    expect(len(stored) == len(sent), f"{len(stored)} records of {len(sent)}")
+    for one, other in zip(stored, sent, strict=True):
+        expect(same(one, other), f"stored {one} for {other}")
 
 
 def c37(t: Target) -> None:
-    ok_http(send_json(t, traceId="5B8EFFF798038103d269b633813fc60c", spanId="eee19b7ec3c1b174"))
+    mark, now = marked(), time.time_ns()
+    ids = {"traceId": "5B8EFFF798038103d269b633813fc60c", "spanId": "eee19B7EC3c1b174"}
+    ok_http(send_json(t, severityText=mark, timeUnixNano=str(now), **ids))
+    trace_id, span_id = (bytes.fromhex(value) for value in ids.values())
+    sent = LogRecord(time_unix_nano=now, severity_number=9, body=JSON_BODY, trace_id=trace_id, span_id=span_id)
+    sent.severity_text = mark
+    read_back(t, [sent], mark)
+    span = ids | {"name": mark, "parentSpanId": "00000000000000AB", "startTimeUnixNano": str(now), "links": [ids]}
+    spans = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+    ok_http(t.post("/v1/traces", json.dumps(spans).encode(), JSON))
+    link = {"trace_id": trace_id, "span_id": span_id}
+    wanted = Span(trace_id=trace_id, span_id=span_id, parent_span_id=b"\0" * 7 + b"\xab", links=[link])
+    expect(t.span_ids(mark) == [wanted], t.span_ids(mark))
     bad = (
         "5b8",
         "5b8e",
         "zz" * 16,
         base64.b64encode(b"\x01" * 16).decode(),
     )
-    for trace_id in bad:
-        expect("traceId" in (m := rejected_http(send_json(t, traceId=trace_id))) or "trace_id" in m, m)
+    for trace_text in bad:
+        expect("traceId" in (m := rejected_http(send_json(t, traceId=trace_text))) or "trace_id" in m, m)
 
 
 def c38(t: Target) -> None:
-    ok_http(send_json(t, severityNumber=9))
-    ok_http(send_json(t, severityNumber=99))
-    rejected_http(send_json(t, severityNumber="SEVERITY_NUMBER_INFO"))
+    mark = marked()
+    for number in (9, 24, 99):
+        ok_http(send_json(t, severityNumber=number, severityText=mark))
+    rejected_http(send_json(t, severityNumber="SEVERITY_NUMBER_INFO", severityText=mark))
+    stored = [record.severity_number for record in t.log_records(mark)]
+    expect(stored == [9, 24, 99], stored)
 
 
 def c39(t: Target) -> None:
@@ -433,17 +473,26 @@ def c40(t: Target) -> None:
 
 
 def c41(t: Target) -> None:
-    values = [
-        {"intValue": "9223372036854775807"},
-        {"intValue": 1e18},
-        {"doubleValue": "NaN"},
-        {"doubleValue": "-Infinity"},
-        {"bytesValue": "_-8"},
-        {"bytesValue": "/+8="},
-        None,
+    values: list[tuple[dict[str, Any] | None, AnyValue | None]] = [
+        ({"intValue": "9223372036854775807"}, AnyValue(int_value=2**63 - 1)),
+        ({"intValue": "-9223372036854775808"}, AnyValue(int_value=-(2**63))),
+        ({"intValue": 1e18}, AnyValue(int_value=10**18)),
+        ({"intValue": 7}, AnyValue(int_value=7)),
+        ({"doubleValue": "NaN"}, AnyValue(double_value=math.nan)),
+        ({"doubleValue": "-Infinity"}, AnyValue(double_value=-math.inf)),
+        ({"doubleValue": 1}, AnyValue(double_value=1.0)),
+        ({"bytesValue": "_-8"}, AnyValue(bytes_value=b"\xff\xef")),
+        ({"bytesValue": "/+8="}, AnyValue(bytes_value=b"\xff\xef")),
+        ({"boolValue": False}, AnyValue(bool_value=False)),
+        ({}, AnyValue()),
+        (None, None),
     ]
-    for value in values:
-        ok_http(send_json(t, body=value, timeUnixNano=time.time_ns()))
+    mark, sent = marked(), []
+    for value, wanted in values:
+        now = time.time_ns()
+        ok_http(send_json(t, body=value, timeUnixNano=now, severityText=mark))
+        sent.append(LogRecord(time_unix_nano=now, severity_number=9, severity_text=mark, body=wanted))
+    read_back(t, sent, mark)
     rejected_http(send_json(t, body={"intValue": True}))
 
 
@@ -463,27 +512,40 @@ def c42_grpc(t: Target) -> None:
     error_grpc(t, b"\x0f\x01", grpc.StatusCode.INVALID_ARGUMENT)
 
 
-def odd_records() -> bytes:
+def odd_records(mark: str) -> list[LogRecord]:
     """Return records at the edges of the data model, all of them valid."""
     nested = AnyValue(kvlist_value={"values": attributes(a=1, b="x", c=float("inf"))})
-    records = [
-        log_record(trace_id=b"", span_id=b""),
-        log_record(trace_id=bytes(16), span_id=bytes(8)),
-        log_record(time_unix_nano=0, severity_number=0, body=None),
-        log_record(severity_number=24, flags=2**32 - 1, dropped_attributes_count=2**32 - 1, event_name="device.opened"),
-        log_record(body=nested, attributes=[*attributes(same=1), *attributes(same=2.0)]),
-        log_record(body=AnyValue(bytes_value=b"\x00\xff"), attributes=[{"key": "empty", "value": {}}]),
-        log_record(body=AnyValue()),
+    plain = AnyValue(kvlist_value={"values": attributes(a=1, b="x", c=1.0, d=True)})
+    same_key = [*attributes(same=1), *attributes(same=2.0)]
+    most = 2**32 - 1
+    return [
+        log_record(severity_text=mark, **fields)
+        for fields in (
+            {"trace_id": b"", "span_id": b""},
+            {"trace_id": bytes(16), "span_id": bytes(8)},
+            {"time_unix_nano": 0, "severity_number": 0, "body": None},
+            {"severity_number": 24, "flags": most, "dropped_attributes_count": most, "event_name": "device.opened"},
+            {"observed_time_unix_nano": time.time_ns() + 1, "attributes": attributes(i=-(2**63), d=5e-324, b=False)},
+            {"body": nested, "attributes": same_key},
+            {"body": plain, "attributes": [{"key": "list", "value": {"array_value": {"values": [plain, nested]}}}]},
+            {"body": AnyValue(bytes_value=b"\x00\xff"), "attributes": [{"key": "empty", "value": {}}]},
+            {"body": AnyValue(), "attributes": attributes(zero=-0.0, one=1.0, big=1e300)},
+        )
     ]
-    return logs_request(records).SerializeToString()
 
 
 def c43(t: Target) -> None:
-    ok_http(t.post("/v1/logs", odd_records(), PB))
+    mark = marked()
+    sent = odd_records(mark)
+    ok_http(t.post("/v1/logs", logs_request(sent).SerializeToString(), PB))
+    read_back(t, sent, mark)
 
 
 def c43_grpc(t: Target) -> None:
-    expect(t.call("logs", odd_records()) == b"", "odd")
+    mark = marked()
+    sent = odd_records(mark)
+    expect(t.call("logs", logs_request(sent).SerializeToString()) == b"", "odd")
+    read_back(t, sent, mark)
 
 
 def nested_value(depth: int) -> AnyValue:
@@ -494,40 +556,85 @@ def nested_value(depth: int) -> AnyValue:
     return value
 
 
-def poisons() -> list[tuple[bytes, int]]:
+def wire(number: int, payload: bytes) -> bytes:
+    """Return one length-delimited field as it stands on the wire."""
+    size, length = len(payload), b""
+    while size > 0x7F:
+        length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + payload
+
+
+def deep(depth: int, mark: str) -> bytes:
+    """Return a request of three records, the second nested deeper than the protobuf library itself goes."""
+    value = wire(1, b"bottom")
+    for _ in range(depth):
+        value = wire(5, wire(1, value))
+    good = [log_record(severity_text=mark).SerializeToString() for _ in range(2)]
+    records = wire(2, good[0]) + wire(2, good[1] + wire(5, value)) + wire(2, good[1])
+    return wire(1, wire(2, records))
+
+
+def poisons(mark: str) -> list[tuple[bytes, int]]:
     """Return requests of three records with a troublesome one in the middle, and how many are rejected."""
-    mark = b"UNIQUEMARK"
+    text = b"UNIQUEMARK"
 
-    def three(*, bad: Any) -> bytes:
-        return logs_request([log_record(), bad, log_record()]).SerializeToString()
+    def three(**bad: Any) -> bytes:
+        return logs_request([log_record(severity_text=mark, **f) for f in ({}, bad, {})]).SerializeToString()
 
-    invalid = three(bad=log_record(body=AnyValue(string_value=mark.decode()))).replace(mark, b"\xff" * len(mark))
+    invalid = three(body=AnyValue(string_value=text.decode())).replace(text, b"\xff" * len(text))
+    year_2262 = 2**63 - 1
     return [
-        (three(bad=log_record(body=AnyValue(string_value="a\0b"))), 0),
+        (three(body=AnyValue(string_value="a\0b")), 0),
         (invalid, 1),
-        (three(bad=log_record(body=nested_value(45))), 1),
-        (three(bad=log_record(time_unix_nano=2**64 - 1)), 1),
-        (three(bad=log_record(body=AnyValue(string_value="x" * 9 * MIB))), 1),
-        (three(bad=log_record(attributes=attributes(**{f"k{i}": i for i in range(10_001)}))), 1),
-        (three(bad=log_record(body=AnyValue(string_value="x" * MIB))), 0),
+        (three(body=nested_value(45)), 1),
+        (deep(300, mark), 1),
+        (three(time_unix_nano=year_2262), 1),
+        (three(time_unix_nano=2**64 - 1), 1),
+        (three(body=AnyValue(string_value="x" * 9 * MIB)), 1),
+        (three(attributes=attributes(**{f"k{i}": i for i in range(10_001)})), 1),
+        (three(body=AnyValue(string_value="x" * MIB)), 0),
     ]
 
 
+def json_poisons(mark: str) -> list[bytes]:
+    """Return JSON requests of three records of which the middle one is rejected."""
+    deep = b'{"arrayValue":{"values":[' * 10_000 + b'{"stringValue":"x"}' + b"]}}" * 10_000
+    requests = []
+    for poison in (b'{"stringValue":"\\ud800"}', b'{"stringValue":"\xff\xfe"}', deep, b'"text"', b'{"intValue":"1.5"}'):
+        sent = document(severityText=mark)
+        records = sent["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+        records += [records[0] | {"body": "POISON"}, records[0] | {"timeUnixNano": str(time.time_ns())}]
+        requests.append(json.dumps(sent).encode().replace(b'"POISON"', poison))
+    late = document(severityText=mark)
+    records = late["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    records += [records[0] | {"timeUnixNano": str(2**63 - 1)}, records[0]]
+    return [*requests, json.dumps(late).encode()]
+
+
 def c44(t: Target) -> None:
-    for data, rejected in poisons():
+    mark = marked()
+    wanted = 0
+    for data, rejected in poisons(mark):
         answer = t.post("/v1/logs", data, PB)
         rejected_http(answer, rejected) if rejected else ok_http(answer)
-    surrogate = json.dumps(document(body={"stringValue": "\ud800"})).encode()
-    rejected_http(t.post("/v1/logs", surrogate, JSON))
-    deep = b'{"arrayValue":{"values":[' * 10_000 + b'{"stringValue":"x"}' + b"]}}" * 10_000
-    text = json.dumps(document(body={"stringValue": "DEEP"})).encode()
-    rejected_http(t.post("/v1/logs", text.replace(b'{"stringValue": "DEEP"}', deep), JSON))
+        wanted += 3 - rejected
+    for data in json_poisons(mark):
+        message = rejected_http(t.post("/v1/logs", data, JSON))
+        expect("#1" in message or "[1]" in message, message)
+        wanted += 2
+    stored = len(t.log_records(mark))
+    expect(stored == wanted, f"{stored} records stored, {wanted} were good")
 
 
 def c44_grpc(t: Target) -> None:
-    for data, rejected in poisons():
+    mark = marked()
+    wanted = 0
+    for data, rejected in poisons(mark):
         answer = t.call("logs", data)
         rejected_grpc(answer, rejected) if rejected else expect(answer == b"", answer)
+        wanted += 3 - rejected
+    stored = len(t.log_records(mark))
+    expect(stored == wanted, f"{stored} records stored, {wanted} were good")
 
 
 def c45(t: Target) -> None:
@@ -595,7 +702,7 @@ REQUIREMENTS = [
     Requirement("C40", "MUST", "JSON", "lowerCamelCase only", c40),
     Requirement("C41", "proto3", "JSON", "64-bit integers, special doubles, base64, null", c41),
     Requirement("C42", "proto3", "encoding", "unknown fields skipped; broken framing refused", c42, c42_grpc),
-    Requirement("C43", "model", "data model", "the edges of the data model are stored", c43, c43_grpc),
+    Requirement("C43", "model", "data model", "the edges of the data model come back to the last bit", c43, c43_grpc),
     Requirement("C44", "robust", "data model", "a bad record costs only itself", c44, c44_grpc),
     Requirement("C45", "ours", "JSON", "BOM, arrays, null, NDJSON, empty: 400", c45),
 ]
