@@ -56,6 +56,10 @@ bench: $(VENV)/.dev ## committed records a second against raw COPY, in one run
 roundtrip: $(VENV)/.dev ## N (10,000) generated requests of each signal and encoding, stored and exported, compared
 	@ROUNDTRIP_EXAMPLES=$(or $(N),10000) $(BIN)/python -m pytest -q tests/integration/test_export_roundtrip.py
 
+fuzz: $(VENV)/.dev ## a million damaged requests through wire and decode (ARGS="--inputs N", "--atheris SECONDS")
+	@case "$(ARGS)" in *--atheris*) $(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3';; esac
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 volume: $(VENV)/.dev ## a million log records by the stock SDK exporters, counted
 	@$(BIN)/python -m benchmarks.volume $(ARGS)
 
@@ -68,4 +72,4 @@ killpoints: $(VENV)/.dev ## 500 kills at exact points of COPY, COMMIT and the an
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: help install up demo test test-fast test-node check format conformance bench roundtrip volume chaos killpoints clean
+.PHONY: help install up demo test test-fast test-node check format conformance bench fuzz roundtrip volume chaos killpoints clean

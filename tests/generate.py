@@ -34,15 +34,37 @@ _RANGES = {
     FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
     FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
 }
+_ODD_JSON = (
+    None,
+    True,
+    0,
+    -1,
+    2**64,
+    -(2**63) - 1,
+    1.5,
+    1e18,
+    "",
+    "x",
+    "1",
+    "NaN",
+    "_-8=",
+    "AB" * 16,
+    "\0",
+    [],
+    {},
+    [[]],
+)
+_NAMES = ("stringValue", "intValue", "kvlistValue", "values", "traceId", "trace_id", "body", "attributes", "asInt", "x")
 _ODD_SHARE = 0.3
-_DEPTH_MAX = 5
+_DEPTH_MAX, _RECORD_DEPTH = 5, 3
 
 
 class Generator:
     """Makes messages from one seed; ``odd`` is set anew for each record, so that most are whole."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, many: int = 3) -> None:
         self.random = random.Random(seed)  # noqa: S311 - reproducible on purpose
+        self._many = many
         self._odd = False
 
     def request(self, signal: Signal) -> Any:
@@ -76,8 +98,10 @@ class Generator:
 
     def _repeated(self, message: Any, field: FieldDescriptor, depth: int) -> None:
         values = getattr(message, field.name)
-        most = 1 if depth > _DEPTH_MAX else 3
-        for _ in range(self.random.randint(0 if depth else 1, most)):
+        most = 1 if depth > _DEPTH_MAX else self._many
+        # Down to the records there is one, almost always.
+        least = int(depth < _RECORD_DEPTH and self.random.random() < 0.9)
+        for _ in range(self.random.randint(least, most)):
             if field.message_type is None:
                 values.append(self._scalar(field))
             elif depth < _DEPTH_MAX + 4:
@@ -105,14 +129,34 @@ class Generator:
         return max(low, min(high, choice(_INTS + _ODD_INTS if odd else _INTS)))
 
     def damaged(self, body: bytes) -> bytes:
-        """Return ``body`` with a few bytes changed, cut out, put in or doubled."""
+        """Return ``body`` with a few bytes changed; sometimes some cut out, put in or doubled, or its end cut off."""
         rng = self.random
-        for _ in range(rng.randint(1, 3)):
+        for _ in range(rng.choice((1, 1, 1, 2, 3))):
             at, length = rng.randint(0, len(body)), rng.choice((0, 1, 1, 2, 20))
-            put = rng.choice((b"", b"\0", b"\x7f", b"\x80", b"\xff", b"\n", b"\x12", b'"', b"{", b"]"))
-            put = rng.choice((put, rng.randbytes(2), body[at : at + length] * 2))
+            put = rng.choice(
+                (b"\0", b"\x01", b"\x7f", b"\x80", b"\xff", b"\n", b"\x12", b'"', b"{", b"]", rng.randbytes(1))
+            )
+            if rng.random() < 0.4:
+                put = rng.choice((b"", put * 2, body[at : at + length] * 2))
+            else:
+                length = 1
             body = body[:at] + put + body[at + length :]
-        return body[: rng.randint(0, len(body))] if rng.random() < 0.1 else body
+        return body[: rng.randint(0, len(body))] if rng.random() < 0.05 else body
+
+    def damaged_json(self, document: Any) -> Any:
+        """Return a JSON document with one value somewhere in it replaced, taken away or moved to another name."""
+        rng, place = self.random, document
+        while isinstance(place, dict | list) and place:
+            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+            key = rng.choice(keys)
+            if not isinstance(place[key], dict | list) or not place[key] or rng.random() < 0.1:
+                if isinstance(place, dict) and rng.random() < 0.3:
+                    place[rng.choice(_NAMES)] = place.pop(key)
+                else:
+                    place[key] = rng.choice(_ODD_JSON)
+                break
+            place = place[key]
+        return document
 
 
 def as_json(message: Any) -> Any:

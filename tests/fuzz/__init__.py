@@ -1,0 +1,1 @@
+"""Fuzzing of wire and decode: ``make fuzz``."""
