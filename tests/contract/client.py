@@ -140,9 +140,9 @@ class Target:
 
 @contextmanager
 def target(directory: Path) -> Iterator[Target]:
-    """Start both servers."""
+    """Start both servers; without a spool, so that what PostgreSQL does not take is refused."""
     with (
-        harness.running(directory / "open") as server,
+        harness.running(directory / "open", OTEL_INGEST_SPOOL_BYTES_MAX="0") as server,
         harness.running(directory / "guarded", OTEL_INGEST_INGEST_TOKEN_REQUIRED="true") as guarded,
     ):
         yield Target(server, guarded)

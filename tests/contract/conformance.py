@@ -687,7 +687,7 @@ REQUIREMENTS = [
     ),
     Requirement("C28", "ours", "partial success", "all records invalid: success, all rejected", c28, c28_grpc),
     Requirement("C29", "MUST", "failures", "undecodable: 400 or INVALID_ARGUMENT with BadRequest", c29, c29_grpc),
-    Requirement("C30", "SHOULD", "throttling", "store away: 503 or UNAVAILABLE, with a delay", c30, c30_grpc),
+    Requirement("C30", "SHOULD", "throttling", "store away, no spool: 503 or UNAVAILABLE, with a delay", c30, c30_grpc),
     Requirement("C31", "table", "failures", "a passing fault is one of 429, 502, 503, 504", c31),
     Requirement("C32", "table", "failures", "a passing fault is a retryable gRPC code", "gRPC only", c30_grpc),
     Requirement("C33", "MAY", "throttling", "Retry-After of a second or more", c33),
