@@ -15,8 +15,9 @@ $(VENV)/.run: pyproject.toml
 	@$(BIN)/python -m pip uninstall --quiet --yes setuptools >/dev/null 2>&1 || true # 10 MB that venv brings and nothing here uses
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run instrumentation/pyproject.toml
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -e ./instrumentation
+$(VENV)/.dev: $(VENV)/.run instrumentation/pyproject.toml instrumentation/tests/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -e ./instrumentation \
+	  -r instrumentation/tests/requirements.txt
 	@touch $@
 
 install: $(VENV)/.run ## the virtual environment with otel-ingest and its demo

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from otel_ingest_instrumentation.redaction.names import Names
@@ -57,8 +58,51 @@ class Redactor:
         def enabled(rule: Mapping[str, Any]) -> bool:
             return rule["name"] not in options.disable and (rule.get("enabled", True) or rule["name"] in options.enable)
 
+        self._plain = lru_cache(maxsize=8192)(self._is_plain)
         merged = {**rules, "values": [*rules["values"], *options.patterns]}
         self._text = TextRules(merged, self._names, self._mask, enabled, options.names)
+
+    def clean(self, texts: Sequence[Any], attributes: Mapping[str, Any]) -> bool:
+        """Return whether a record holds nothing to redact; False may be wrong, True is not. One search a record."""
+        if self.options.only:
+            return False
+        parts: list[str] = []
+        if not self._gather(attributes, parts):
+            return False
+        for value in texts:
+            if value is not None and not self._gather_one(value, parts):
+                return False
+        return not self._text.suspicious("\n".join(parts).encode("utf-8", "surrogatepass"))
+
+    def _is_plain(self, key: str) -> bool:
+        """Return whether a field of this name is judged by its value alone."""
+        special = self._names.sensitive(key) or key in self._sql_keys or key.endswith("url.query")
+        return not special and not self._text.suspicious(key.encode("utf-8", "surrogatepass"))
+
+    def _gather(self, attributes: Mapping[str, Any], parts: list[str]) -> bool:
+        plain = self._plain
+        for key, value in attributes.items():
+            if not plain(key):
+                return False
+            if type(value) is str:
+                parts.append(value)
+            elif not self._gather_one(value, parts):
+                return False
+        return True
+
+    def _gather_one(self, value: Any, parts: list[str]) -> bool:
+        if isinstance(value, str):
+            parts.append(value)
+        elif isinstance(value, int):
+            if value >= _CARD_NUMBER_MIN:
+                parts.append(str(value))
+        elif isinstance(value, Mapping):
+            return self._gather(value, parts)
+        elif isinstance(value, list | tuple) and all(type(item) is str and not item.startswith("-") for item in value):
+            parts.extend(value)
+        else:
+            return value is None or isinstance(value, float)
+        return True
 
     def text(self, value: str, path: str, found: set[str]) -> str:
         """Return a text without its secrets; ``found`` gains ``path:rule`` for each rule that matched."""
@@ -88,7 +132,7 @@ class Redactor:
         if isinstance(value, Mapping):
             return self.mapping(value, path, found, depth)
         if isinstance(value, Sequence):
-            return [self.value(item, path, found, depth + 1) for item in value]
+            return self._sequence(value, path, found, depth)
         return self.text(str(value), path, found)
 
     def mapping(self, attributes: Mapping[str, Any], path: str, found: set[str], depth: int = 0) -> dict[str, Any]:
@@ -132,6 +176,21 @@ class Redactor:
             return DROPPED
         masked = self._mask(text.encode("utf-8", "surrogatepass")).decode()
         return [masked] if isinstance(value, list | tuple) else masked
+
+    def _sequence(self, values: Sequence[Any], path: str, found: set[str], depth: int) -> list[Any]:
+        """Redact a list; in one of arguments, what follows ``--password`` is a secret."""
+        out = []
+        follows = False
+        for item in values:
+            if follows and isinstance(item, str) and not item.startswith("-"):
+                clean = self._secret(item, path, found)
+                out.append("" if clean is DROPPED else clean)
+            else:
+                out.append(self.value(item, path, found, depth + 1))
+            follows = (
+                isinstance(item, str) and item.startswith("--") and "=" not in item and self._names.sensitive(item)
+            )
+        return out
 
     def _number(self, value: int, path: str, found: set[str]) -> Any:
         if value < _CARD_NUMBER_MIN:

@@ -99,7 +99,7 @@ class Redactor {
       found.add(`${path}:depth`);
       return this.maskText;
     }
-    if (Array.isArray(value)) return value.map((item) => this.value(item, path, found, depth + 1));
+    if (Array.isArray(value)) return this.#list(value, path, found, depth);
     return this.mapping(value, path, found, depth);
   }
 
@@ -148,6 +148,18 @@ class Redactor {
       for (const rule of rules) found.add(`${where}:${rule}`);
     }
     return this.value(shown, where, found, depth + 1);
+  }
+
+  /** A list; in one of arguments, what follows `--password` is a secret. @param {any[]} values @param {string} path @param {Set<string>} found @param {number} depth */
+  #list(values, path, found, depth) {
+    let follows = false;
+    return values.map((item) => {
+      const secret = follows && typeof item === 'string' && !item.startsWith('-');
+      follows = typeof item === 'string' && item.startsWith('--') && !item.includes('=') && this.names.sensitive(item);
+      if (!secret) return this.value(item, path, found, depth + 1);
+      const clean = this.#secret(item, path, found);
+      return clean === DROPPED ? '' : clean;
+    });
   }
 
   /** Replace a whole value, unless it stands there masked already. @param {any} value @param {string} where @param {Set<string>} found */

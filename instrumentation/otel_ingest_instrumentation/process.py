@@ -1,0 +1,165 @@
+"""What there is once a process: settings, cleaner, delivery, queues; and how the process ends.
+
+Ends: return, sys.exit, an exception nobody caught (atexit); SIGTERM, SIGINT where nobody handles them, and uvicorn's
+way of raising them again; os._exit, with which multiprocessing's and Celery's children leave; fork.
+"""
+
+import atexit
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from otel_ingest_instrumentation import guard, loud, settings
+from otel_ingest_instrumentation.delivery import Delivery
+from otel_ingest_instrumentation.outcome import SIGNALS
+from otel_ingest_instrumentation.queue import BatchQueue
+from otel_ingest_instrumentation.records import Cleaner
+from otel_ingest_instrumentation.transport import transport
+
+_GRACE_S = 0.7  # past the budget for the network: writing to disk
+_lock = threading.Lock()
+_settings: settings.Settings | None = None
+_delivery: Delivery | None = None
+_cleaner: Cleaner | None = None
+_queues: list[BatchQueue] = []
+_after_fork: list[Callable[[], None]] = []
+_leaving_since: float | None = None
+_hooked = False
+_os_exit = os._exit
+
+
+def configuration() -> settings.Settings:
+    """Return the settings, read at the first call."""
+    global _settings  # noqa: PLW0603
+    if _settings is None:
+        _settings = settings.read()
+    return _settings
+
+
+def delivery() -> Delivery:
+    """Return this process's delivery, made at the first call."""
+    global _delivery  # noqa: PLW0603
+    if _delivery is None:
+        with _lock:
+            if _delivery is None:
+                _delivery = Delivery(configuration(), {signal: transport(signal) for signal in SIGNALS})
+                hook_exits()
+    return _delivery
+
+
+def cleaner() -> Cleaner:
+    """Return this process's redaction, made at the first call."""
+    global _cleaner  # noqa: PLW0603
+    if _cleaner is None:
+        _cleaner = Cleaner(*settings.read_redaction())
+    return _cleaner
+
+
+def remember_resource(resource: Any) -> None:
+    """Note in whose name the loss of records would be reported."""
+    from opentelemetry.exporter.otlp.proto.common._internal import _encode_resource  # noqa: PLC0415
+
+    made = delivery()
+    if made.resource is None:
+        made.resource = _encode_resource(resource)
+
+
+def add_queue(queue: BatchQueue) -> None:
+    """Have a queue emptied when the process ends and begun anew after a fork."""
+    _queues.append(queue)
+    hook_exits()
+
+
+def after_fork(call: Callable[[], None]) -> None:
+    """Have something called in every forked child, after this module is in order again."""
+    _after_fork.append(call)
+
+
+def leave() -> None:
+    """Send or spool everything that is held, within the exit's budget; safe to call more than once.
+
+    The work is done in a thread of its own, waited for with a bound: the calling thread may be a signal handler that
+    interrupted a holder of any lock.
+    """
+    global _leaving_since  # noqa: PLW0603
+    made = _delivery
+    if made is None or (made.idle() and all(q.empty() for q in _queues)):
+        if made is not None:
+            made.close()
+        return
+    if _leaving_since is None:
+        _leaving_since = time.monotonic()
+    left = max(0.1, configuration().exit_s - (time.monotonic() - _leaving_since))
+    worker = threading.Thread(target=_empty, args=(made, left), name="otel-ingest-exit", daemon=True)
+    try:
+        worker.start()
+    except RuntimeError:  # the interpreter starts no more threads: do it here
+        _empty(made, left)
+        return
+    worker.join(left + _GRACE_S)
+
+
+def _empty(made: Delivery, budget_s: float) -> None:
+    try:
+        made.leave_by(budget_s)
+        by = time.monotonic() + budget_s
+        for queue in _queues:
+            queue.drain()
+        for queue in _queues:
+            queue.settle(by - time.monotonic())
+        made.flush()
+        made.close()
+    except Exception as error:  # noqa: BLE001  # an exit is never disturbed
+        loud.say(f"at exit: {type(error).__name__}: {error}")
+
+
+def hook_exits() -> None:
+    """Register for every way a process ends, once."""
+    global _hooked  # noqa: PLW0603
+    if _hooked:
+        return
+    _hooked = True
+    atexit.register(leave)
+    os._exit = _leave_and_exit  # type: ignore[assignment]
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_in_child)
+    hook_signals()
+
+
+def hook_signals() -> None:
+    """Take SIGTERM and SIGHUP where their default action would end the process at once; main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _on_signal)
+
+
+def _on_signal(number: int, _frame: FrameType | None) -> None:
+    """Empty everything, then die by the same signal: the exit status stays what it was."""
+    leave()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _leave_and_exit(status: int) -> None:
+    leave()
+    _os_exit(status)
+
+
+def _in_child() -> None:
+    global _lock, _leaving_since  # noqa: PLW0603
+    _lock = threading.Lock()
+    _leaving_since = None
+    loud.reset_after_fork()
+    guard.reset_after_fork()
+    for queue in _queues:
+        queue.reset_after_fork()
+    if _delivery is not None:
+        _delivery.reset_after_fork()
+    for call in _after_fork:
+        call()

@@ -1,0 +1,126 @@
+"""OTLP over HTTP, protobuf: one POST a batch, statuses read as the specification means them."""
+
+import gzip
+import ssl
+import time
+import zlib
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from otel_ingest_instrumentation.outcome import Batch, Outcome, Verdict, of_http
+from otel_ingest_instrumentation.transport import BATCH_ID_HEADER, CONFIG_HEADER, USER_AGENT, Target
+
+_RETRY_AFTER_MAX_S = 300.0  # a server that asks for more is asked again all the same
+_ANSWER_BYTES_MAX = 64 << 10  # enough for any partial_success; an error page is not read whole
+_RESPONSES: dict[str, tuple[Any, str]] = {
+    "logs": (ExportLogsServiceResponse, "rejected_log_records"),
+    "traces": (ExportTraceServiceResponse, "rejected_spans"),
+    "metrics": (ExportMetricsServiceResponse, "rejected_data_points"),
+}
+
+
+def partial_success(signal: str, body: bytes) -> tuple[int, str]:
+    """Return how many records the other side rejected, and its words."""
+    kind, field = _RESPONSES[signal]
+    try:
+        answer = kind.FromString(body).partial_success
+    except Exception:  # noqa: BLE001  # an answer that is not OTLP says nothing
+        return 0, ""
+    return int(getattr(answer, field)), str(answer.error_message)
+
+
+def retry_after(value: str | None) -> float | None:
+    """Return the seconds of a Retry-After header, given as seconds or as a date."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return None
+    return min(max(0.0, seconds), _RETRY_AFTER_MAX_S)
+
+
+class HttpTransport:
+    """Keeps one connection; proxies and certificates as the environment says."""
+
+    config: str | None = None
+
+    def __init__(self, signal: str, target: Target) -> None:
+        """Open nothing yet; ValueError: the endpoint is no http(s) URL, OSError: a certificate cannot be read."""
+        if urlsplit(target.endpoint).scheme not in ("http", "https"):
+            raise ValueError("it is no http:// or https:// URL")
+        self._signal = signal
+        self._target = target
+        self._headers = {
+            "user-agent": USER_AGENT,
+            "content-type": "application/x-protobuf",
+            **target.headers,
+        }
+        if target.compression in ("gzip", "deflate"):
+            self._headers["content-encoding"] = target.compression
+        self._pool = self._new_pool()
+
+    def reset_after_fork(self) -> None:
+        """Forget the parent's connections without closing them for it."""
+        self._pool = self._new_pool()
+
+    def send(self, batch: Batch, timeout_s: float | None = None) -> Outcome:
+        """POST once; ``timeout_s`` bounds connecting and each read."""
+        limit = min(self._target.timeout_s, timeout_s) if timeout_s is not None else self._target.timeout_s
+        try:
+            response = self._pool.request(
+                "POST",
+                self._target.endpoint,
+                body=self._encode(batch.body),
+                headers=self._headers | {BATCH_ID_HEADER: batch.id},
+                timeout=urllib3.Timeout(total=limit),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+            answer = response.read(_ANSWER_BYTES_MAX) or b""
+            response.drain_conn()
+            response.release_conn()
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            return Outcome(Verdict.RETRY, f"{self._target.endpoint}: {type(error).__name__}: {error}")
+        self.config = response.headers.get(CONFIG_HEADER, self.config)
+        return self._outcome(response.status, response.headers.get("retry-after"), answer)
+
+    def _outcome(self, status: int, after: str | None, answer: bytes) -> Outcome:
+        verdict = of_http(status)
+        if verdict is Verdict.DELIVERED:
+            rejected, words = partial_success(self._signal, answer)
+            return Outcome(verdict, words, rejected=rejected)
+        text = answer[:200].decode("utf-8", "replace").strip()
+        printable = "".join(c for c in text if c.isprintable())
+        return Outcome(verdict, f"{self._target.endpoint} answered {status} {printable}".strip(), retry_after(after))
+
+    def _encode(self, body: bytes) -> bytes:
+        if self._target.compression == "gzip":
+            return gzip.compress(body, 1)
+        if self._target.compression == "deflate":
+            return zlib.compress(body, 1)
+        return body
+
+    def _new_pool(self) -> urllib3.PoolManager:
+        parts = urlsplit(self._target.endpoint)
+        options: dict[str, Any] = {"maxsize": 4}
+        if parts.scheme == "https":
+            context = ssl.create_default_context(cafile=self._target.certificate)
+            if self._target.client_certificate:
+                context.load_cert_chain(self._target.client_certificate, self._target.client_key)
+            options["ssl_context"] = context
+        proxy = getproxies().get(parts.scheme)
+        if proxy and not proxy_bypass(parts.hostname or ""):
+            return urllib3.ProxyManager(proxy, **options)
+        return urllib3.PoolManager(**options)
