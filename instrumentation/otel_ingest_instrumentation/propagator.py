@@ -1,4 +1,7 @@
-"""The propagator of X-Trace-Log: whose wish counts, and how it travels on (docs/x-trace-log.md)."""
+"""The propagator of X-Trace-Log: whose wish counts, and how it travels on (docs/x-trace-log.md).
+
+``opentelemetry.propagate`` imports this module while it is being imported itself: what needs it is imported later.
+"""
 
 import ipaddress
 import time
@@ -7,7 +10,7 @@ from fnmatch import fnmatch
 from typing import Any
 from urllib.parse import urlsplit
 
-from opentelemetry import baggage, propagate, trace
+from opentelemetry import baggage, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import (
@@ -19,7 +22,7 @@ from opentelemetry.propagators.textmap import (
     default_setter,
 )
 
-from otel_ingest_instrumentation import loud, process, trace_token, verbose
+from otel_ingest_instrumentation import loud, trace_token, verbose
 
 NAME = "x-trace-log"
 _OPEN = frozenset({"true", "1"})
@@ -54,6 +57,12 @@ def target_host(context: Context | None) -> str | None:
     return None
 
 
+def _settings() -> Any:
+    from otel_ingest_instrumentation import process  # noqa: PLC0415
+
+    return process.configuration()
+
+
 class TraceLogPropagator(TextMapPropagator):
     """Stands last in OTEL_PROPAGATORS, behind ``baggage``."""
 
@@ -69,7 +78,7 @@ class TraceLogPropagator(TextMapPropagator):
             return context
 
     def _extract(self, carrier: CarrierT, context: Context, getter: Getter[CarrierT]) -> Context:
-        settings = process.configuration()
+        settings = _settings()
         if settings.trace_header == "off":
             return context
         entry = baggage.get_baggage(NAME, context)
@@ -90,8 +99,10 @@ class TraceLogPropagator(TextMapPropagator):
         if mark is None:
             return
         host = target_host(context)
-        if host is not None and not near(host, process.configuration().trace_hosts):
+        if host is not None and not near(host, _settings().trace_hosts):
             return
+        from opentelemetry import propagate  # noqa: PLC0415
+
         setter.set(carrier, NAME, mark.value)
         if "baggage" in propagate.get_global_textmap().fields:
             W3CBaggagePropagator().inject(carrier, baggage.set_baggage(NAME, mark.value, context), setter)
