@@ -12,7 +12,6 @@ DEFAULTS = {
     "OTEL_METRICS_EXPORTER": NAME,
     "OTEL_LOGS_EXPORTER": NAME,
     "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-    "OTEL_PROPAGATORS": f"tracecontext,baggage,{NAME}",
     "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "host,os",
     "OTEL_BLRP_SCHEDULE_DELAY": "200",  # milliseconds: what a kill -9 loses with the spool always on
     "OTEL_BLRP_MAX_QUEUE_SIZE": "65536",  # records: a burst of seconds, some 100 MB when it is full

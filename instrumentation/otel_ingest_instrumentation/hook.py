@@ -4,13 +4,16 @@ import logging
 import os
 from typing import Any
 
-from opentelemetry import metrics, trace
+from opentelemetry import metrics, propagate, trace
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.propagators.composite import CompositePropagator
 
 from otel_ingest_instrumentation import loud, process, repairs, verbose
 from otel_ingest_instrumentation.exporters import OtelIngestLogExporter, OtelIngestSpanExporter
 from otel_ingest_instrumentation.handler import Handler, adopt
+from otel_ingest_instrumentation.propagator import NAME as TRACE_LOG
+from otel_ingest_instrumentation.propagator import TraceLogPropagator
 from otel_ingest_instrumentation.queue import BatchQueue
 
 _done = False
@@ -44,9 +47,8 @@ def _install() -> None:
     if isinstance(handler, Handler):
         repairs.install(handler)
         verbose.install(handler.handle)
-    sampler = getattr(trace.get_tracer_provider(), "sampler", None)
-    if sampler is not None and process.configuration().trace_header != "off":
-        verbose.forced(sampler)
+    if process.configuration().trace_header != "off":
+        _trace_header()
     if not ours and not _disabled():
         loud.say(
             "installed, but no exporter of ours is in use: what leaves is not redacted and not kept."
@@ -55,6 +57,16 @@ def _install() -> None:
         return
     _metrics()
     process.delivery().start()
+
+
+def _trace_header() -> None:
+    """Put the propagator behind the others, where nobody named it, and have marked requests sampled."""
+    current = propagate.get_global_textmap()
+    if TRACE_LOG not in current.fields:
+        propagate.set_global_textmap(CompositePropagator([current, TraceLogPropagator()]))
+    sampler = getattr(trace.get_tracer_provider(), "sampler", None)
+    if sampler is not None:
+        verbose.forced(sampler)
 
 
 def _disabled() -> bool:

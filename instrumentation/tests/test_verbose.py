@@ -44,7 +44,7 @@ def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def test_whose_wish_counts(mode: str) -> None:
-    """``true`` where it is open, a token where there is a secret, header or baggage; else nothing, and nothing passed on."""
+    """``true`` where it is open, a token where there is a secret, as header or entry; else nothing is passed on."""
     token = trace_token.make(SECRET, int(time.time()) + 60)
     cases = {"true": mode == "open", token: mode != "off", token[:-2] + "AA": False, "yes": False}
     for value, counts in cases.items():
@@ -141,7 +141,7 @@ def test_one_request_through_two_services(sink: s.Sink, tmp_path: Path) -> None:
             request = urllib.request.Request(f"http://127.0.0.1:{fastapi}/ask?i={i}")
             if header:
                 request.add_header("X-Trace-Log", header)
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
                 assert answer.status == 200
     finally:
         for one in processes:
