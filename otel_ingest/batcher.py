@@ -5,13 +5,13 @@ There is no timer: alone, a request is committed at once; under load a batch is 
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import structlog
 
 from otel_ingest.errors import StoreAway, StoreUnavailable
+from otel_ingest.fair_queue import FairQueue
 from otel_ingest.stats import ReceiverStats
 from otel_ingest.store_state import StoreState
 from storage.api import Outcome, RowSink
@@ -24,6 +24,8 @@ _log = structlog.get_logger(__name__)
 FLUSH_BYTES_MAX = 16 * 1024 * 1024
 # The SDKs' whole deadline is 10 s: after this it goes to the spool, or the sender had better try again itself.
 PATIENCE_S = 3.0
+# A large transaction takes its time while all is well; less than this PostgreSQL does not write on any machine we know.
+_SLOW_BYTES_PER_S = 8 * 1024 * 1024
 _RETRY_PAUSE_S = 0.2
 _WATCH_EVERY_S = 0.25
 # A server that answers nothing, behind a network that says nothing: the connection is given up.
@@ -50,9 +52,14 @@ class _Write:
     entries: list[_Entry]
     started_s: float = field(default_factory=time.monotonic)
 
+    @property
+    def due_s(self) -> float:
+        """When it should have been at its end, but for PATIENCE_S."""
+        return self.started_s + sum(e.batch.size_bytes for e in self.entries) / _SLOW_BYTES_PER_S
+
 
 class Batcher:
-    """A queue for each table and the writers that empty them into the sink.
+    """The queue for PostgreSQL and the writers that empty it into the sink; fair between tables and components.
 
     ``spooled``: there is a spool. A request that PostgreSQL does not take is given up after PATIENCE_S then, also while
     its transaction is stuck, and nobody waits once PostgreSQL is known to be away.
@@ -73,7 +80,7 @@ class Batcher:
         self._state = state or StoreState()
         self._writers = writers
         self._spooled = spooled
-        self._queues: dict[tuple[str, bool], deque[_Entry]] = {}
+        self._queue: FairQueue[_Entry] = FairQueue()
         self._wake = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
         self._watch: asyncio.Task[None] | None = None
@@ -103,7 +110,7 @@ class Batcher:
         entry = _Entry(batch, asyncio.get_running_loop().create_future())
         self._stats.queue_bytes += batch.size_bytes
         async with self._wake:
-            self._queues.setdefault((batch.table.name, entry.replayed), deque()).append(entry)
+            self._queue.put(entry, (batch.table.name, entry.replayed), batch.component, batch.size_bytes)
             self._wake.notify()
         # Shielded: a sender that goes away must not take its neighbours' commit with it.
         return await asyncio.shield(entry.done)
@@ -126,11 +133,11 @@ class Batcher:
     async def _write_loop(self) -> None:
         while True:
             async with self._wake:
-                while not any(self._queues.values()):
+                while not self._queue:
                     if self._closing:
                         return
                     await self._wake.wait()
-                entries = self._take()
+                entries = self._queue.take(FLUSH_BYTES_MAX)
             write = _Write(entries)
             self._under_way.add(write)
             try:
@@ -138,19 +145,8 @@ class Batcher:
             finally:
                 self._under_way.discard(write)
                 self._stats.queue_bytes -= sum(e.batch.size_bytes for e in entries)
-
-    def _take(self) -> list[_Entry]:
-        """Take a transaction's worth of the queue whose turn it is; queues take turns."""
-        name = next(name for name, queue in self._queues.items() if queue)
-        queue = self._queues.pop(name)
-        entries = [queue.popleft()]
-        size = entries[0].batch.size_bytes
-        while queue and size + queue[0].batch.size_bytes <= FLUSH_BYTES_MAX:
-            entry = queue.popleft()
-            size += entry.batch.size_bytes
-            entries.append(entry)
-        self._queues[name] = queue
-        return entries
+                # Until there is something new a writer must not keep the rows of its last commit in memory.
+                del entries, write
 
     async def _commit(self, entries: list[_Entry]) -> None:
         started = time.perf_counter()
@@ -225,9 +221,7 @@ class Batcher:
         """See a PostgreSQL that neither commits nor fails."""
         while True:
             await asyncio.sleep(_WATCH_EVERY_S)
-            oldest_s = min(
-                (w.started_s for w in self._under_way if not all(e.replayed for e in w.entries)), default=None
-            )
+            oldest_s = min((w.due_s for w in self._under_way if not all(e.replayed for e in w.entries)), default=None)
             stuck_since_s = max(oldest_s, self._committed_s) if oldest_s is not None else time.monotonic()
             if time.monotonic() - stuck_since_s > PATIENCE_S:
                 self._state.away(f"no commit for {PATIENCE_S:.0f} s")
@@ -238,9 +232,7 @@ class Batcher:
 
     def _give_up(self, reason: str, stuck: list[_Entry], *, everything: bool = False) -> None:
         """Let those in the queue and ``stuck`` ones wait no longer; who is replayed waits on, unless ``everything``."""
-        queued = [e for queue in self._queues.values() for e in queue if everything or not e.replayed]
-        for name, queue in self._queues.items():
-            self._queues[name] = deque(e for e in queue if e.replayed and not everything)
+        queued = self._queue.remove(lambda e: everything or not e.replayed)
         self._stats.queue_bytes -= sum(e.batch.size_bytes for e in queued)
         given_up = [e for e in stuck if (everything or not e.replayed) and not e.done.done()]
         for entry in given_up:

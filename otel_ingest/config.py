@@ -17,6 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from otel_ingest.budget import weight_of
 from otel_ingest.tls_settings import SIDES, TlsSettings
 
 CONFIG_FILE = "otel-ingest.toml"
@@ -132,9 +133,30 @@ class Settings(TlsSettings, BaseSettings):
         description="Bytes of one request after decompression; 64 MiB is what OTLP recommends",
     )
     inflight_bytes_max: int = Field(
-        default=256 * _MIB,
+        default=160 * _MIB,
         ge=_MIB,
-        description="Bytes of memory for all requests being read, decoded or waiting; past it: 503",
+        description="Bytes of memory for all requests being read, decoded or waiting; past it: 429",
+    )
+    decode_bytes_max: int = Field(
+        default=192 * _MIB,
+        ge=64 * _MIB,
+        description="Bytes of memory of the process that decodes large bodies; a body that needs more: 413",
+    )
+    records_max: int = Field(
+        default=250_000,
+        ge=1,
+        description="Records of one request; those past it are rejected, the first ones are stored",
+    )
+    component_bytes_per_s_max: int = Field(
+        default=0,
+        ge=0,
+        description="Bytes a second of rows that one component may send, bursts of 2 s; past it: 429; 0: no limit",
+    )
+    body_timeout_s: float = Field(
+        default=60.0, gt=0, description="Seconds until a body is whole; SDKs give up after 10; past it: 503"
+    )
+    connections_max: int = Field(
+        default=8_192, ge=1, description="Connections of the gRPC and of the HTTP receiver, each; past it: closed"
     )
     spool_bytes_max: int = Field(
         default=2048 * _MIB,
@@ -179,6 +201,23 @@ class Settings(TlsSettings, BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the order: flags, then the environment, then the file; no .env and no secrets directory."""
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+    @model_validator(mode="after")
+    def _the_largest_body_fits(self) -> Self:
+        """Refuse limits under which the largest body that is taken would be refused for ever."""
+        needed = weight_of(self.body_bytes_max)
+        if self.inflight_bytes_max < needed:
+            raise ValueError(
+                f"inflight_bytes_max {self.inflight_bytes_max} has no room for one body of body_bytes_max "
+                f"{self.body_bytes_max} and its rows; set inflight_bytes_max to {needed} or more, or body_bytes_max "
+                f"to {self.inflight_bytes_max * 4 // 9} or less"
+            )
+        if self.decode_bytes_max < 2 * self.body_bytes_max:
+            raise ValueError(
+                f"decode_bytes_max {self.decode_bytes_max} is too little to decode a body of body_bytes_max "
+                f"{self.body_bytes_max}; set decode_bytes_max to {3 * self.body_bytes_max} or more"
+            )
+        return self
 
     @model_validator(mode="after")
     def _no_open_door(self) -> Self:

@@ -1,27 +1,28 @@
 """Step 4, one request: parse -> decode -> batch -> durable -> what to answer. Both transports call only this."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
+from otel_ingest import memory
 from otel_ingest.budget import ROW_OVERHEAD_BYTES, Lease
-from otel_ingest.decode import decode
+from otel_ingest.decoder import Decoder
 from otel_ingest.durable import Durable
 from otel_ingest.errors import IngestError, MalformedRequest, StoreUnavailable, TransientError
-from otel_ingest.limits import Limits, Rejection
+from otel_ingest.limits import Rejection
+from otel_ingest.rate_limit import ComponentRates
 from otel_ingest.signals import BY_NAME, Signal
 from otel_ingest.spool.format import SpooledRequest
 from otel_ingest.stats import ReceiverStats
-from otel_ingest.wire import Encoding, Parsed, parse
+from otel_ingest.wire import Encoding
 from otel_ingest.wire.status import duplicate_message, rejection_message
 from storage.api import Outcome
 from storage.batch import Batch
-from storage.encoding import row_encoder
 from storage.keys import BATCH_ID_CHARS_MAX, RequestKey, request_key
-from storage.rows import ResourceRow, ScopeRow
 
 _log = structlog.get_logger(__name__)
 
@@ -30,8 +31,9 @@ BATCH_ID_HEADER = "x-otel-ingest-batch-id"
 
 # Hashing takes 0.7 ms a MiB; more than this is done beside the event loop, where it costs a thread's switch.
 _HASH_HERE_BYTES = 1024 * 1024
-# About 5 ms of decoding; then others may run.
-_RECORDS_A_TURN = 500
+# Rows of a large body lie among others in the heap; a second later they are gone.
+_TRIM_BYTES = 4 * 1024 * 1024
+_TRIM_AFTER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,17 @@ class ExportResult:
 class Ingest:
     """Takes requests of any signal."""
 
-    def __init__(self, durable: Durable, limits: Limits, stats: ReceiverStats, clock_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        durable: Durable,
+        decoder: Decoder,
+        rates: ComponentRates,
+        stats: ReceiverStats,
+        clock_ns: Callable[[], int],
+    ) -> None:
         self._durable = durable
-        self._limits = limits
+        self._decoder = decoder
+        self._rates = rates
         self._stats = stats
         self._clock_ns = clock_ns
 
@@ -86,6 +96,9 @@ class Ingest:
             raise self.unexpected(signal, transport, error) from error
         finally:
             lease.release()
+            if len(body) > _TRIM_BYTES:
+                # After this task, whose rows are still here.
+                asyncio.get_running_loop().call_later(_TRIM_AFTER_S, memory.trim)
         self._stats.request(signal, transport, "partial" if result.rejected else "accepted")
         return result
 
@@ -105,10 +118,9 @@ class Ingest:
         self, signal: Signal, body: bytes, encoding: Encoding, transport: str, lease: Lease, batch_id: str
     ) -> ExportResult:
         key = await _key(signal, body, batch_id)
-        parsed = parse(signal, body, encoding, self._limits)
         received_ns = self._clock_ns()
-        batch, positions, rejections = await self._decode(signal, parsed, received_ns)
-        lease.settle(len(body) + batch.size_bytes + ROW_OVERHEAD_BYTES * len(batch.rows))
+        decoded = await self._decoder.decode(signal, body, encoding, received_ns)
+        batch, rejections = decoded.batch, decoded.rejections
         batch.key = key
         early = sum(r.count for r in rejections)
         total = len(batch.rows) + early
@@ -119,6 +131,8 @@ class Ingest:
         else:
             spooled = partial(SpooledRequest, signal.name, encoding.value, received_ns, len(batch.rows), body, batch_id)
             try:
+                self._rates.take(decoded.bytes_by_component, time.monotonic())
+                lease.settle(len(body) + batch.size_bytes + ROW_OVERHEAD_BYTES * len(batch.rows))
                 kept = await self._durable.keep(batch, spooled)
             except BaseException:
                 self._stats.settled(signal, transport, rejected=early, refused=len(batch.rows))
@@ -127,7 +141,7 @@ class Ingest:
                 self._stats.settled(signal, transport, spooled=len(batch.rows), rejected=early)
                 return _result(signal, batch, rejections, total, Outcome())
             outcome = kept
-            rejections += [Rejection(positions[r.index], r.reason) for r in outcome.rejected]
+            rejections += [Rejection(decoded.positions[r.index], r.reason) for r in outcome.rejected]
             late = len(outcome.rejected)
             if outcome.duplicate_age_s is None:
                 self._stats.settled(signal, transport, stored=len(batch.rows) - late, rejected=early + late)
@@ -141,8 +155,8 @@ class Ingest:
         Raises MalformedRequest: it can never be stored. Raises TransientError: it can not be stored now.
         """
         signal = BY_NAME[request.signal]
-        parsed = parse(signal, request.body, Encoding(request.encoding), self._limits)
-        batch, _, rejections = await self._decode(signal, parsed, request.received_ns)
+        decoded = await self._decoder.decode(signal, request.body, Encoding(request.encoding), request.received_ns)
+        batch, rejections = decoded.batch, decoded.rejections
         batch.key = await _key(signal, request.body, request.batch_id)
         batch.place, batch.attempts = place, {transaction: [] for transaction in request.attempts}
         outcome = await self._durable.replay(batch) if batch.rows else Outcome()
@@ -150,30 +164,6 @@ class Ingest:
             reason = outcome.rejected[0].reason if outcome.rejected else rejections[0].reason
             _log.warning("records of a spooled request were rejected", signal=signal.name, reason=reason)
         self._stats.drained(signal, request.records, len(batch.rows), outcome)
-
-    async def _decode(
-        self, signal: Signal, parsed: Parsed, received_ns: int
-    ) -> tuple[Batch, list[int], list[Rejection]]:
-        """Return the encoded rows, each row's position in the request, and the rejections; lets others run."""
-        batch, rejections = Batch(signal.table), list(parsed.rejections)
-        positions: list[int] = []
-        encode = row_encoder(signal.table)
-        position = 0
-        for item in decode(signal, parsed, received_ns=received_ns, limits=self._limits):
-            if isinstance(item, ResourceRow):
-                batch.resources[item.id] = item
-            elif isinstance(item, ScopeRow):
-                batch.scopes[item.id] = item
-            else:
-                if isinstance(item, Rejection):
-                    rejections.append(item)
-                else:
-                    batch.add(item.time, encode(item))
-                    positions.append(position if parsed.indexes is None else parsed.indexes[position])
-                position += 1
-                if position % _RECORDS_A_TURN == 0:
-                    await asyncio.sleep(0)
-        return batch, positions, rejections
 
 
 async def _key(signal: Signal, body: bytes, batch_id: str) -> RequestKey:

@@ -13,6 +13,9 @@ class Limits:
     body_timeout_s: float = 60.0
     # Connections of one listener at a time: each costs some 20 KiB, an HTTP/2 one 50.
     connections_max: int = 8_192
+    # Rows of one request: an empty record takes 2 bytes of a body and 250 of memory. 64 MiB of what SDKs send hold
+    # some 200,000. What is past it is rejected, and the rest stored: all of it would be lost by a refusal.
+    records_max: int = 250_000
     # A record is one PostgreSQL row; rows of many MiB stall everyone who reads past them.
     record_bytes_max: int = 8 * 1024 * 1024
     # Attributes at any depth of one record. SDKs stop at 128; a million is an attack or a bug.

@@ -13,6 +13,7 @@ import structlog
 
 from otel_ingest.batcher import Batcher
 from otel_ingest.config import Settings
+from otel_ingest.decoder import Decoder
 from otel_ingest.http2 import Http2Server
 from otel_ingest.levels import LevelConfigurations
 from otel_ingest.listener import HttpListener
@@ -31,6 +32,7 @@ class Receiver:
 
     settings: Settings
     batcher: Batcher
+    decoder: Decoder
     http: HttpListener
     grpc_server: Http2Server
     grpc_address: str
@@ -53,6 +55,7 @@ class Receiver:
         await self.stop_draining()
         await asyncio.gather(self.http.stop(), self.grpc_server.stop(deadline_s))
         await self.batcher.close(max(1.0, deadline_s - (time.monotonic() - began_s)))
+        await self.decoder.close()
         await self.levels.stop()
         if self._upkeep is not None:
             self._upkeep.cancel()

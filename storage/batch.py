@@ -41,6 +41,7 @@ class Batch:
     ``key`` says which request this is, so that it is stored once (None: it is stored whatever came before).
     ``attempts``: transactions that may have stored it already, as ``storage.transactions`` says, each with the rows
     that PostgreSQL had refused in it; the sink adds to it before each COMMIT, for its answer may be lost.
+    ``component``: the one that most of its bytes are of; requests wait in its lane.
     ``place``: where a spool holds the request, segment (16 bytes) and offset; from one place it is stored once, without
     a limit in time, until ``storage.spooled.forget``.
     ``abandoned``: the caller waits no longer and keeps the request elsewhere; from now on it must not be committed.
@@ -53,6 +54,7 @@ class Batch:
     resources: dict[bytes, ResourceRow] = field(default_factory=dict)
     scopes: dict[bytes, ScopeRow] = field(default_factory=dict)
     key: RequestKey | None = None
+    component: str = ""
     attempts: dict[str, list[RejectedRow]] = field(default_factory=dict)
     place: tuple[bytes, int] | None = None
     abandoned: bool = False

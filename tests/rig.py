@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from otel_ingest.batcher import Batcher
 from otel_ingest.budget import Budget
 from otel_ingest.config import Endpoint
+from otel_ingest.decoder import Decoder
 from otel_ingest.durable import Durable
 from otel_ingest.grpc_server import Authorize, build_grpc_server
 from otel_ingest.http2 import Http2Server
@@ -21,6 +22,7 @@ from otel_ingest.ingest import Ingest
 from otel_ingest.levels import no_configuration
 from otel_ingest.limits import Limits
 from otel_ingest.listener import address_of, bind
+from otel_ingest.rate_limit import ComponentRates
 from otel_ingest.stats import ReceiverStats
 from storage.api import Outcome
 from storage.batch import Batch
@@ -64,12 +66,13 @@ class Rig:
     grpc_address: str
     grpc_server: Http2Server
 
-    def __init__(self, inflight_bytes: int = 256 * MIB) -> None:
+    def __init__(self, inflight_bytes: int = 256 * MIB, rate: int = 0, **limits: Any) -> None:
         self.sink = HeldSink()
         self.stats = ReceiverStats(CollectorRegistry())
         self.batcher = Batcher(self.sink, self.stats, writers=1, queue_bytes_max=256 * MIB)
         self.budget = Budget(inflight_bytes)
-        self.ingest = Ingest(Durable(self.batcher), Limits(), self.stats, time.time_ns)
+        decoder = Decoder(Limits(**limits), 192 * MIB)
+        self.ingest = Ingest(Durable(self.batcher), decoder, ComponentRates(rate), self.stats, time.time_ns)
 
     @staticmethod
     def large(size: int) -> bytes:

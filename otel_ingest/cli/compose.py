@@ -21,6 +21,7 @@ from otel_ingest.cli.preparing import Preparation, open_access
 from otel_ingest.cli.ready import Ready
 from otel_ingest.cli.spooling import Spooling, readiness
 from otel_ingest.config import Settings
+from otel_ingest.decoder import Decoder
 from otel_ingest.durable import Durable
 from otel_ingest.grpc_server import build_grpc_server
 from otel_ingest.http_app import HttpApp
@@ -30,6 +31,7 @@ from otel_ingest.limits import Limits
 from otel_ingest.listener import HttpListener, address_of, bind
 from otel_ingest.opamp import OpampServer
 from otel_ingest.opamp_app import OpampApp
+from otel_ingest.rate_limit import ComponentRates
 from otel_ingest.server import Receiver
 from otel_ingest.stats import ReceiverStats
 from otel_ingest.store_state import StoreState
@@ -130,7 +132,12 @@ def _receiver(
     preparation: Preparation,
 ) -> Receiver:
     """Build the write side."""
-    limits = Limits(body_bytes_max=settings.body_bytes_max)
+    limits = Limits(
+        body_bytes_max=settings.body_bytes_max,
+        body_timeout_s=settings.body_timeout_s,
+        connections_max=settings.connections_max,
+        records_max=settings.records_max,
+    )
     budget = Budget(settings.inflight_bytes_max)
     stats.budget = budget
     batcher = Batcher(
@@ -143,7 +150,9 @@ def _receiver(
     )
     batcher.start()
     durable = Durable(batcher, spooling.own, partial(outcome_of, engine))
-    ingest = Ingest(durable, limits, stats, time.time_ns)
+    decoder = Decoder(limits, settings.decode_bytes_max)
+    rates = ComponentRates(settings.component_bytes_per_s_max)
+    ingest = Ingest(durable, decoder, rates, stats, time.time_ns)
     spooling.start(ingest, engine, preparation.probe)
     http_authorize = authorizer(gate.verify, needed=settings.ingest_needs_token(settings.http_endpoint))
     grpc_authorize = authorizer(gate.verify, needed=settings.ingest_needs_token(settings.grpc_endpoint))
@@ -159,6 +168,7 @@ def _receiver(
     return Receiver(
         settings,
         batcher,
+        decoder,
         http,
         grpc_server,
         address_of(grpc_socket),

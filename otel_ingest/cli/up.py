@@ -11,7 +11,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from otel_ingest import log
+from otel_ingest import log, memory
 from otel_ingest.cli import compose
 from otel_ingest.cli.common import DatabaseUrl, DataDir, load_settings
 from otel_ingest.cli.spooling import SpoolUnusableError
@@ -72,6 +72,8 @@ def up(
     # Decoding makes millions of short-lived objects and no cycles: looking for cycles every 700 of them is a tax.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    memory.tame()
+    memory.raise_files_limit(2 * settings.connections_max)
     try:
         with asyncio.Runner(loop_factory=compose.loop_factory()) as runner:
             runner.run(serve(settings, as_json=as_json))

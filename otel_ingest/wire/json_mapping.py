@@ -48,6 +48,9 @@ def load(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if "enough memory" in str(error):
+            # The standard library's parser takes more.
+            raise MemoryError from error
         return _load_damaged(body, error)
 
 

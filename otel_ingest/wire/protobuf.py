@@ -37,7 +37,10 @@ def parse(signal: Signal, body: bytes) -> Parsed:
         return parse_whole(signal, body)
     try:
         return Parsed(twin.FromString(body), is_shallow=True)
-    except DecodeError:
+    except DecodeError as error:
+        if "alloc failed" in str(error):
+            # Taking it apart would only fail later.
+            raise MemoryError from error
         return parse_whole(signal, body)
 
 
