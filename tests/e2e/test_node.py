@@ -55,13 +55,13 @@ def test_node_distribution() -> None:
 @contextmanager
 def service(name: str, command: list[str], server: harness.Server, directory: Path, **more: str) -> Iterator[str]:
     """Run a service instrumented by its environment alone; yield its URL, end it with SIGTERM."""
-    environment = harness.clean_environment(
-        OTEL_SERVICE_NAME=name,
-        OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{server.http}",
-        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
-        OTEL_INGEST_CLIENT_SPOOL_DIR=str(directory / "spool"),
-        **more,
-    )
+    standard = {
+        "OTEL_SERVICE_NAME": name,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{server.http}",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_INGEST_CLIENT_SPOOL_DIR": str(directory / "spool"),
+    }
+    environment = harness.clean_environment(**(standard | more))
     with (directory / f"{name}.stderr").open("w") as stderr:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
     assert process.stdout is not None
@@ -140,6 +140,21 @@ def test_one_trace_through_python_node_and_python(tmp_path: Path) -> None:
     }
     assert len({r["trace_id"] for r in ours}) == 1
     assert all(r["trace_id"] and r["span_id"] for r in ours)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("node_package")
+def test_every_protocol_of_the_standard(tmp_path: Path) -> None:
+    """Over gRPC and as JSON comes the same as in protobuf over HTTP."""
+    with harness.running(tmp_path / "data") as server, ExitStack() as stack:
+        grpc = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{server.grpc}"}
+        for name, more in (("grpc", grpc), ("json", {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"})):
+            url = stack.enter_context(service(name, node(name), server, tmp_path, **more))
+            assert get(f"{url}/go") == name
+        expected = {f"{{}} {what}" for what in ("begins", "ends", "winston", "console")}
+        for name in ("grpc", "json"):
+            bodies = {text.format(name) for text in expected}
+            until(lambda n=name, b=bodies: b <= {r["body"] for r in logs(server, n)}, f"records over {name}")
 
 
 @pytest.mark.slow

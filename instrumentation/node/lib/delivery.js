@@ -12,12 +12,13 @@ class Delivery {
    * @param {number} options.bytesMax
    * @param {import('./report').Report} options.report
    * @param {(hash: string) => void} [options.onConfigHash]
+   * @param {(losses: ReturnType<import('./report').Report['takeLosses']>) => void} [options.onLosses]
    * @param {() => number} [options.random]
    */
-  constructor({ transports, spool, always = false, bytesMax, report, onConfigHash = () => {}, random = Math.random }) {
+  constructor({ transports, spool, always = false, bytesMax, report, onConfigHash = () => {}, onLosses = () => {}, random = Math.random }) {
     this.spool = spool;
     this.report = report;
-    this.shared = { spool, always, bytesMax, bytes: 0, report, onConfigHash, random };
+    this.shared = { spool, always, bytesMax, bytes: 0, report, onConfigHash, onLosses, random };
     /** @type {Map<string, Lane>} */
     this.lanes = new Map();
     for (const [signal, transport] of Object.entries(transports)) {
@@ -59,7 +60,7 @@ class Delivery {
     let homeless = 0;
     for (const lane of this.lanes.values()) {
       const records = lane.spillSync();
-      if (records) this.report.count('dropped', lane.signal, records);
+      if (records) this.report.lost(lane.signal, records, Date.now(), 'the process ended');
       homeless += records;
     }
     if (homeless) this.report.loud('exit', `the process ends and ${homeless} records could not be sent or kept: they are lost`);

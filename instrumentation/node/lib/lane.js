@@ -18,6 +18,7 @@ const BACKOFF_LEAST_MS = 50; // full jitter may say zero; a refused connection m
  * @property {number} bytes in use now
  * @property {import('./report').Report} report
  * @property {(hash: string) => void} onConfigHash
+ * @property {(losses: ReturnType<import('./report').Report['takeLosses']>) => void} onLosses the receiver is there again and may be told
  * @property {() => number} random
  */
 
@@ -63,7 +64,7 @@ class Lane {
     if (!oldest) return false;
     this.#leave(oldest);
     if (!this.shared.spool?.writeSync(oldest)) {
-      this.shared.report.count('dropped', this.signal, oldest.records);
+      this.shared.report.lost(this.signal, oldest.records, oldest.createdMs, 'no room in memory, and none on disk');
       this.shared.report.loud('memory', `no room in memory (${this.shared.bytesMax} bytes) and none on disk: ${oldest.records} ${this.signal} `
         + `are lost, ${this.shared.report.total('dropped')} so far`);
     } else if (!this.shared.always) this.shared.report.count('spooled', this.signal, oldest.records);
@@ -162,6 +163,7 @@ class Lane {
     this.#leave(batch);
     if (batch.entry) spool?.remove({ name: batch.entry });
     report.count('sent', this.signal, Math.max(batch.records - rejected, 0));
+    if (report.untold.size) this.shared.onLosses(report.takeLosses());
     if (rejected > 0) {
       report.count('rejected', this.signal, rejected);
       report.loud('rejected', `${this.transport.endpoint} rejected ${rejected} of ${batch.records} ${this.signal}: ${detail ?? 'no reason given'}`);

@@ -33,17 +33,19 @@ class Levels {
     this.cache = new Map();
     /** @type {NodeJS.Timeout | undefined} */
     this.timer = undefined;
-    /** Whether verbose requests are possible at all just now; see verbose.js. */
     this.verbose = false;
+    /** Nothing may deviate from the application's levels: costs a logger one comparison. */
+    this.idle = true;
     /** @type {() => void} told when a rule ended by itself */
     this.onExpired = () => {};
     /** @type {() => void} told when a verbose request had all the records that it may */
     this.onExhausted = () => {};
   }
 
-  /** Whether anything may deviate from the application's levels; false costs a logger one comparison. */
-  get idle() {
-    return this.rules.length === 0 && !this.verbose;
+  /** Whether verbose requests are possible just now; see verbose.js. @param {boolean} on */
+  setVerbose(on) {
+    this.verbose = on;
+    this.idle = !on && this.rules.length === 0;
   }
 
   /**
@@ -65,6 +67,7 @@ class Levels {
   /** @param {Running[]} rules */
   #set(rules) {
     this.rules = rules;
+    this.idle = rules.length === 0 && !this.verbose;
     this.cache.clear();
     clearTimeout(this.timer);
     if (rules.length === 0) return;

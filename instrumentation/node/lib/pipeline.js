@@ -96,7 +96,7 @@ class Pipeline {
     try {
       this.#send([item]);
     } catch (error) {
-      this.delivery.report.count('dropped', this.signal, 1);
+      this.delivery.report.lost(this.signal, 1, Date.now(), 'it could not be encoded');
       this.delivery.report.loud('encode', `a record cannot be encoded and is lost: ${/** @type {Error} */ (error).message}`);
     }
   }

@@ -16,6 +16,29 @@ class Report {
     this.counts = new Map();
     /** @type {Map<string, {at: number, held: number}>} */
     this.lines = new Map();
+    /** @type {Map<string, {records: number, firstMs: number, lastMs: number, why: string}>} signal -> what the receiver was not told yet */
+    this.untold = new Map();
+  }
+
+  /** Records are lost: counted for the metric, and for the record that tells the receiver. @param {string} signal @param {number} records @param {number} atMs @param {string} why */
+  lost(signal, records, atMs, why) {
+    this.count('dropped', signal, records);
+    const open = this.untold.get(signal) ?? { records: 0, firstMs: atMs, lastMs: atMs, why };
+    this.untold.set(signal, {
+      records: open.records + records, firstMs: Math.min(open.firstMs, atMs), lastMs: Math.max(open.lastMs, atMs), why,
+    });
+  }
+
+  /** What was lost since the last time. @returns {{sentence: string, attributes: Record<string, any>}[]} */
+  takeLosses() {
+    const told = [...this.untold].map(([signal, { records, firstMs, lastMs, why }]) => ({
+      sentence: `lost ${records} ${signal} from ${new Date(firstMs).toISOString()} to ${new Date(lastMs).toISOString()}: ${why}`,
+      attributes: {
+        'otel_ingest.lost.signal': signal, 'otel_ingest.lost.count': records, 'otel_ingest.lost.first': firstMs * 1e6, 'otel_ingest.lost.last': lastMs * 1e6,
+      },
+    }));
+    this.untold.clear();
+    return told;
   }
 
   /** @param {Outcome} outcome @param {string} signal @param {number} records */

@@ -22,6 +22,7 @@ const { httpClient, transportFor } = require('./transport');
 const { Verbose, VerbosePropagator, verboseSampler } = require('./verbose');
 
 const DETECTORS = 'host,os,process,serviceinstance,env'; // none that asks a cloud's metadata service; env last: it decides
+const SELF = 'otel_ingest_instrumentation'; // the logger of what the distribution itself has to tell the receiver
 const ADOPT_EVERY_MS = 60_000;
 
 /** What the SDK says about itself goes to stderr, past the console that we watch. */
@@ -68,6 +69,9 @@ class Parts {
       bytesMax: settings.memoryBytesMax,
       report,
       onConfigHash: (hash) => this.onConfigHash(hash),
+      onLosses: (losses) => {
+        for (const { sentence, attributes } of losses) emit(SELF, SEVERITIES.ERROR, sentence, attributes, 'otel_ingest.client.lost');
+      },
     });
     this.onConfigHash = (/** @type {string} */ _hash) => {};
     this.redactor = recordRedactor(() => readRedaction(process.env), report);
@@ -181,7 +185,7 @@ function pick(attributes, keys) {
 
 /** @param {Parts} parts */
 function verboseRequests({ settings, levels }) {
-  levels.onExhausted = () => emit('otel-ingest-instrumentation', SEVERITIES.WARN,
+  levels.onExhausted = () => emit(SELF, SEVERITIES.WARN,
     `X-Trace-Log: ${settings.traceRecordsMax} records below their logger's level were made for this request; no more follow`, {});
   return new Verbose({ header: settings.traceHeader, secret: settings.traceSecret, recordsMax: settings.traceRecordsMax, hosts: settings.traceHosts }, levels);
 }
@@ -195,7 +199,7 @@ function propagate(verbose) {
 
 /** What was lost and what waits, as metrics of this process. @param {Parts} parts */
 function observe({ report, delivery }) {
-  const meter = metrics.getMeter('otel-ingest-instrumentation');
+  const meter = metrics.getMeter(SELF);
   const lost = meter.createObservableCounter('otel_ingest.client.lost', { description: 'Records dropped by the client', unit: '{record}' });
   lost.addCallback((result) => {
     for (const [key, records] of report.counts) {

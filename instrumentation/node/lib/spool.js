@@ -80,7 +80,7 @@ class Spool {
   #dropOldest(why) {
     const oldest = this.entries[0];
     this.remove(oldest);
-    this.report.count('dropped', oldest.signal, oldest.records);
+    this.report.lost(oldest.signal, oldest.records, oldest.createdMs, `the spool is ${why}`);
     this.report.loud('full', `the spool ${this.own} is ${why}: ${oldest.records} ${oldest.signal} from `
       + `${new Date(oldest.createdMs).toISOString()} are lost, ${this.report.total('dropped')} so far`);
   }

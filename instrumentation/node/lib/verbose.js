@@ -69,10 +69,10 @@ class Verbose {
 
   /** Let loggers look for marks, for a while. */
   #open() {
-    this.levels.verbose = true;
+    this.levels.setVerbose(true);
     this.timer ??= setTimeout(() => {
       this.timer = undefined;
-      this.levels.verbose = false;
+      this.levels.setVerbose(false);
     }, OPEN_MS);
     this.timer.refresh();
     this.timer.unref();

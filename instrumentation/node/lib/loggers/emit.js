@@ -34,11 +34,11 @@ function timestamp() {
 }
 
 /**
- * @param {string} name @param {number} severity @param {any} body @param {Record<string, any>} attributes
+ * @param {string} name @param {number} severity @param {any} body @param {Record<string, any>} attributes @param {string} [eventName]
  */
-function emit(name, severity, body, attributes) {
+function emit(name, severity, body, attributes, eventName) {
   const time = timestamp();
-  loggerOf(name).emit({ timestamp: time, observedTimestamp: time, severityNumber: severity, severityText: severityText(severity), body, attributes });
+  loggerOf(name).emit({ timestamp: time, observedTimestamp: time, severityNumber: severity, severityText: severityText(severity), body, attributes, eventName });
 }
 
 /** @param {any} error an Error, or its serialised form @returns {Record<string, string>} */

@@ -1,0 +1,112 @@
+'use strict';
+// The standard's variables keep their meaning; ES modules, worker threads, and other ways to start.
+
+const assert = require('node:assert/strict');
+const fs = require('node:fs');
+const path = require('node:path');
+const { test } = require('node:test');
+const { countProtobuf } = require('../lib/split');
+const { startSink } = require('./help/sink');
+const { PACKAGE, runApp, temporary } = require('./help/app');
+
+const ONE = "require_('pino')({}, { write() {} }).info('one'); require_('@opentelemetry/api').trace.getTracer('t').startSpan('s').end();";
+
+test('protobuf is the default, gzip and headers are as set, each signal to its own endpoint', async (t) => {
+  const sink = await startSink(t);
+  const other = await startSink(t);
+  const app = runApp(t, ONE, {
+    sink: sink.url,
+    env: {
+      OTEL_EXPORTER_OTLP_PROTOCOL: '', OTEL_EXPORTER_OTLP_COMPRESSION: 'gzip', OTEL_EXPORTER_OTLP_HEADERS: 'authorization=Bearer%20T0K',
+      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${other.url}/own/path`,
+    },
+  });
+  assert.equal((await app.ended).code, 0, app.stderr);
+
+  const [logs] = sink.requests.filter((r) => r.path === '/v1/logs');
+  assert.deepEqual([logs.headers['content-type'], logs.headers['content-encoding'], logs.headers.authorization], ['application/x-protobuf', 'gzip', 'Bearer T0K']);
+  assert.match(logs.id, /^[0-9a-f-]{36}$/);
+  assert.equal(countProtobuf(/** @type {any} */ (logs).bytes), 1);
+  assert.deepEqual(other.requests.map((r) => r.path), ['/own/path']);
+});
+
+test('none, console and unknown exporters; limits; resource attributes', async (t) => {
+  const sink = await startSink(t);
+  const app = runApp(t, `${ONE} require_('pino')({}, { write() {} }).info({ long: 'x'.repeat(100) }, 'two token=abc123');`, {
+    sink: sink.url,
+    env: {
+      OTEL_TRACES_EXPORTER: 'none', OTEL_LOGS_EXPORTER: 'console,otlp,strange', OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT: '10',
+      OTEL_RESOURCE_ATTRIBUTES: 'service.instance.id=mine,deployment.environment.name=test', OTEL_LOG_LEVEL: 'warn',
+    },
+  });
+  assert.equal((await app.ended).code, 0, app.stderr);
+
+  assert.deepEqual(sink.spans(), []);
+  assert.deepEqual(sink.logs().map((r) => r.body), ['one', 'two token=[REDACTED]']);
+  assert.equal(sink.logs()[1].attributes.long, 'x'.repeat(10));
+  assert.equal(sink.logs()[0].resource['service.instance.id'], 'mine');
+  assert.equal(sink.logs()[0].resource['deployment.environment.name'], 'test');
+  assert.match(app.stdout, /token=\[REDACTED\]/);
+  assert.doesNotMatch(app.stdout, /abc123/);
+  assert.match(app.stderr, /there is no exporter "strange"/);
+});
+
+test('ES modules by --import: pino, winston, spans of express', async (t) => {
+  const sink = await startSink(t);
+  const file = path.join(PACKAGE, 'test', 'apps', 'esm.mjs');
+  assert.ok(fs.existsSync(file));
+  const app = runApp(t, 'esm.mjs', { sink: sink.url, esm: true });
+  assert.equal((await app.ended).code, 0, app.stderr);
+
+  assert.deepEqual(sink.logs().map((r) => [r.scope, r.body, Boolean(r.traceId)]), [['esm', 'in a request', true], ['winston', 'in a request', true]]);
+  assert.ok(sink.spans().some((s) => s.name === 'GET /hello'), sink.spans().map((s) => s.name).join());
+});
+
+test('a worker thread has its own, and its end loses nothing', async (t) => {
+  const sink = await startSink(t);
+  const app = runApp(t, `
+    const { Worker, isMainThread } = require('node:worker_threads');
+    const log = require_('pino')({}, { write() {} });
+    if (isMainThread) {
+      log.info('main');
+      new Worker(__filename).on('exit', () => log.info('thread over'));
+    } else for (let i = 0; i < 100; i++) log.info('thread ' + i);`, { sink: sink.url });
+  assert.equal((await app.ended).code, 0, app.stderr);
+
+  assert.equal(sink.logs().filter((r) => /^thread \d+$/.test(r.body)).length, 100);
+  assert.deepEqual(sink.logs().filter((r) => ['main', 'thread over'].includes(r.body)).length, 2);
+});
+
+test('start() in code does the same, once', async (t) => {
+  const sink = await startSink(t);
+  const app = runApp(t, `
+    const { start } = require(${JSON.stringify(PACKAGE)});
+    const both = [start(), start()];
+    console.log('started', ...both);
+    require_('pino')({}, { write() {} }).info('one');`, { sink: sink.url, env: { NODE_OPTIONS: '' } });
+  assert.equal((await app.ended).code, 0, app.stderr);
+
+  assert.match(app.stdout, /started true true/);
+  assert.deepEqual(sink.logs().map((r) => r.body), ['started true true', 'one']);
+});
+
+test('what was lost is told as a record when the receiver is back, and as a metric', async (t) => {
+  const sink = await startSink(t);
+  sink.answer = () => ({ status: 503 });
+  const app = runApp(t, `
+    const log = require_('pino')({}, { write() {} });
+    for (let n = 0; n < 20000; n++) log.info('record %d', n);
+    setInterval(() => log.info('tick'), 50);`, {
+    sink: sink.url, spool: temporary(t), env: { OTEL_INGEST_CLIENT_SPOOL: 'off', OTEL_INGEST_CLIENT_MEMORY_MB: '1', OTEL_METRIC_EXPORT_INTERVAL: '500' },
+  });
+  await sink.until(() => sink.requests.length >= 2);
+  sink.answer = () => undefined;
+  await sink.until(() => sink.logs().some((r) => /^lost \d+ logs/.test(r.body)));
+  await sink.until(() => sink.metrics().some((m) => m.name === 'otel_ingest.client.lost'));
+  app.child.kill('SIGTERM');
+  await app.ended;
+
+  const lost = sink.logs().filter((r) => /^lost/.test(r.body)).reduce((sum, r) => sum + r.attributes['otel_ingest.lost.count'], 0);
+  assert.equal(lost + sink.logs().filter((r) => /^record/.test(r.body)).length, 20_000);
+  assert.match(app.stderr, /CRITICAL .*no room in memory/);
+});
