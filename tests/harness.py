@@ -109,20 +109,12 @@ class Server:
 
     def ledger(self) -> dict[str, dict[str, int]]:
         """Return the ledger in records, from /metrics: {signal: {book: records}}, ``spooled`` being what is at rest."""
-        ledger: dict[str, dict[str, int]] = {}
-        books = "received|recovered|stored|rejected|refused|duplicate|spooled"
-        pattern = re.compile(rf'otel_ingest_({books})_records(?:_total)?\{{.*?signal="(\w+)".*\}}')
-        for name, value in self.metrics().items():
-            if match := pattern.fullmatch(name):
-                book = ledger.setdefault(match[2], {})
-                book[match[1]] = book.get(match[1], 0) + int(value)
-        return ledger
+        return ledger_of(self.metrics())
 
     def assert_balanced(self) -> None:
         """Assert that nothing that was received is unaccounted for."""
         for name, book in self.ledger().items():
-            inflow = book["received"] + book["recovered"]
-            assert inflow == sum(book.values()) - inflow, (name, book)
+            assert is_balanced(book), (name, book)
 
     @contextmanager
     def sql(self) -> Iterator[psycopg.Cursor[tuple[object, ...]]]:
@@ -148,6 +140,24 @@ class Server:
             self.process.kill()
             self.process.wait()
             raise
+
+
+def ledger_of(metrics: dict[str, float]) -> dict[str, dict[str, int]]:
+    """PURE: return {signal: {book: records}} of samples of /metrics."""
+    ledger: dict[str, dict[str, int]] = {}
+    books = "received|recovered|stored|rejected|refused|duplicate|spooled"
+    pattern = re.compile(rf'otel_ingest_({books})_records(?:_total)?\{{.*?signal="(\w+)".*\}}')
+    for name, value in metrics.items():
+        if match := pattern.fullmatch(name):
+            book = ledger.setdefault(match[2], {})
+            book[match[1]] = book.get(match[1], 0) + int(value)
+    return ledger
+
+
+def is_balanced(book: dict[str, int]) -> bool:
+    """PURE: return whether all that came into one signal's book is accounted for."""
+    inflow = book["received"] + book["recovered"]
+    return inflow == sum(book.values()) - inflow
 
 
 def start(data_dir: Path, *arguments: str, tls: ssl.SSLContext | None = None, **environment: str) -> Server:

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import sys
 
+from tests import harness
 from tests.chaos import disk, faults, report
 from tests.chaos.plan import Kind, make_plan
 from tests.chaos.stage import Setup, finish, stage
@@ -35,7 +36,7 @@ async def run(seed: int, seconds: float, setup: Setup) -> bool:
         ledger = await world.receiver.ledger()
         unexpected = world.receiver.unexpected()
         starts, peak = world.receiver.starts, world.receiver.peak_rss_bytes
-    balanced = all(2 * b["received"] == sum(b.values()) for b in ledger.values())
+    balanced = all(harness.is_balanced(book) for book in ledger.values())
     missing = report.refusals_without_delay(answers)
     print(report.faults_text(done))
     print(report.verdict_text(verdict))

@@ -124,13 +124,7 @@ class Receiver:
 
     async def ledger(self) -> dict[str, dict[str, int]]:
         """Return {signal: {book: records}} of this life of the process."""
-        books: dict[str, dict[str, int]] = {}
-        pattern = re.compile(r'otel_ingest_(\w+)_records_total\{.*?signal="(\w+)".*\}')
-        for name, value in (await self.metrics()).items():
-            if match := pattern.fullmatch(name):
-                book = books.setdefault(match[2], {})
-                book[match[1]] = book.get(match[1], 0) + int(value)
-        return books
+        return harness.ledger_of(await self.metrics())
 
     def unexpected(self) -> list[str]:
         """Return the lines of its log that speak of a fault nobody foresaw."""

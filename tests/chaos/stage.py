@@ -138,7 +138,7 @@ class Stage:
 
     async def _waiting(self) -> float:
         metrics = await self.receiver.metrics()
-        names = ("otel_ingest_spool_requests", "otelcol_exporter_queue_size")
+        names = ("otel_ingest_spooled_records", "otelcol_exporter_queue_size")
         return sum(value for name, value in metrics.items() if name.partition("{")[0] in names)
 
     def stored(self) -> Counter[Record]:
