@@ -33,6 +33,15 @@ class Victim(StrEnum):
     BACKENDS = "PostgreSQL's backends -9"
     POSTGRES = "all of PostgreSQL -9"
     CONNECTION = "this connection"
+    SPOOLING_RECEIVER = "receiver -9 while PostgreSQL is away"
+
+
+# Without PostgreSQL only the answer passes a proxy: it is sent once the request is in the spool.
+COMBINATIONS: list[tuple[Moment, When, Victim]] = [
+    (moment, when, victim)
+    for moment, when, victim in product(Moment, get_args(When), Victim)
+    if victim is not Victim.SPOOLING_RECEIVER or moment is Moment.ANSWER
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ def draw(seed: int, count: int) -> list[Point]:
     points: list[Point] = []
     while len(points) < count:
         if not combinations:
-            combinations = list(product(Moment, get_args(When), Victim))
+            combinations = COMBINATIONS.copy()
             rng.shuffle(combinations)
         points.append(Point(len(points) + 1, *combinations.pop(), rng.randint(0, _PASSED_OVER_MAX)))
     return points
@@ -98,7 +107,7 @@ class Trap:
     def _kill(self, point: Point, connection: Connection) -> None:
         assert self.world is not None
         match point.victim:
-            case Victim.RECEIVER:
+            case Victim.RECEIVER | Victim.SPOOLING_RECEIVER:
                 self.world.receiver.kill()
             case Victim.BACKENDS:
                 self.world.database.kill_backends()
@@ -109,13 +118,17 @@ class Trap:
         self._sprung.set()
 
 
-async def recover(world: Stage, victim: Victim) -> None:
-    """Start again what was killed."""
-    if victim is Victim.RECEIVER:
+async def reach(world: Stage, trap: Trap, point: Point) -> bool:
+    """Kill at ``point`` and start again what was killed; False: it was not reached in time."""
+    if point.victim is Victim.SPOOLING_RECEIVER:
+        world.database.stop_immediate()
+    reached = await trap.spring(point)
+    if reached and point.victim in {Victim.RECEIVER, Victim.SPOOLING_RECEIVER}:
         await world.receiver.ended()
         await world.receiver.start()
-    elif victim is Victim.POSTGRES:
+    if point.victim in {Victim.POSTGRES, Victim.SPOOLING_RECEIVER} and not world.database.is_running():
         await world.database.start()
+    return reached
 
 
 async def run(seed: int, count: int, setup: Setup) -> bool:
@@ -129,9 +142,8 @@ async def run(seed: int, count: int, setup: Setup) -> bool:
         await world.start_load(setup.lanes, setup.rate)
         began = time.monotonic()
         for point in draw(seed, count):
-            if await trap.spring(point):
+            if await reach(world, trap, point):
                 print(f"{time.time():.3f} {point}", flush=True)
-                await recover(world, point.victim)
             else:
                 missed.append(point)
         minutes = (time.monotonic() - began) / 60

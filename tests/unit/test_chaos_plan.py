@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from tests.chaos.frames import Moment
-from tests.chaos.killpoints import Victim, draw
+from tests.chaos.killpoints import COMBINATIONS, Victim, draw
 from tests.chaos.plan import CALM_S, MIX, RECOVERY_S, Kind, Target, make_plan
 
 
@@ -50,8 +50,9 @@ def test_too_short_is_said() -> None:
 
 def test_kill_points_cover_every_combination() -> None:
     """Each moment, before, inside and after, for each victim, before any of them comes again."""
-    everything = len(Moment) * 3 * len(Victim)
+    everything = len(COMBINATIONS)
     combinations = [(point.moment, point.when, point.victim) for point in draw(1, 2 * everything)]
 
-    assert len(set(combinations[:everything])) == everything
+    assert everything == len(Moment) * 3 * (len(Victim) - 1) + 3
+    assert set(combinations[:everything]) == set(COMBINATIONS)
     assert Counter(combinations) == Counter(combinations[:everything] * 2)
