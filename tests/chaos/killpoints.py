@@ -21,8 +21,8 @@ from tests.chaos.proxy import Connection, Stop, When
 from tests.chaos.stage import Setup, Stage, finish, stage
 from tests.chaos.verdict import judge
 
-# A message of the armed kind passes several times a second; where none does, the point is drawn again later.
-_REACHED_WITHIN_S = 20.0
+# A message of the armed kind passes several times a second, but on a busy machine recovery may take long.
+_REACHED_WITHIN_S = 60.0
 _PASSED_OVER_MAX = 6
 
 
