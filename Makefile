@@ -57,6 +57,9 @@ bench: $(VENV)/.dev ## committed records a second against raw COPY, in one run
 roundtrip: $(VENV)/.dev ## N (10,000) generated requests of each signal and encoding, stored and exported, compared
 	@ROUNDTRIP_EXAMPLES=$(or $(N),10000) $(BIN)/python -m pytest -q tests/integration/test_export_roundtrip.py
 
+bench-decode: $(VENV)/.dev ## CPU of a record from the body's bytes to its COPY row, without PostgreSQL
+	@$(BIN)/python -m benchmarks.decode $(ARGS)
+
 fuzz: $(VENV)/.dev ## a million damaged requests through wire and decode (ARGS="--inputs N", "--atheris SECONDS")
 	@case "$(ARGS)" in *--atheris*) $(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3';; esac
 	@$(BIN)/python -m tests.fuzz $(ARGS)
@@ -73,4 +76,4 @@ killpoints: $(VENV)/.dev ## 500 kills at exact points of COPY, COMMIT and the an
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: help install up demo test test-fast test-node check format conformance bench fuzz roundtrip volume chaos killpoints clean
+.PHONY: help install up demo test test-fast test-node check format conformance bench bench-decode fuzz roundtrip volume chaos killpoints clean

@@ -18,6 +18,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from otel_ingest.config import Settings
 from otel_ingest.decode import decode
 from otel_ingest.limits import Limits
 from otel_ingest.signals import LOGS
@@ -153,8 +154,12 @@ def main() -> None:
         ways: dict[str, Callable[[], Awaitable[None]]] = {
             "raw COPY, 1 connection": lambda: copy(url, bodies, 1),
             "raw COPY, 2 connections": lambda: copy(url, bodies, 2),
-            "OTLP/HTTP": lambda: send_http(server.http, requests, options.connections),
-            "OTLP/gRPC": lambda: send_grpc(server.grpc, requests, options.connections),
+            f"OTLP/HTTP, {options.connections} connections": lambda: send_http(
+                server.http, requests, options.connections
+            ),
+            f"OTLP/gRPC, {options.connections} calls at a time": lambda: send_grpc(
+                server.grpc, requests, options.connections
+            ),
         }
         for _ in range(options.rounds):
             for name, way in ways.items():
@@ -169,7 +174,9 @@ def main() -> None:
         rss = server.rss_bytes()
     size = sum(map(len, requests)) / records
     report(
-        results, f"{records} records of {size:.0f} bytes a round, {options.rounds} rounds; server RSS {rss >> 20} MiB"
+        results,
+        f"{records:,} records of {size:.0f} bytes a round, {options.rounds} rounds; the server writes over "
+        f"{Settings().writers} connections; its RSS {rss >> 20} MiB",
     )
 
 

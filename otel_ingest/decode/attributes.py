@@ -6,6 +6,7 @@ NUL, duplicate keys, …) is shown as well as it can be and marked, so that the 
 
 import base64
 import math
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import orjson
@@ -45,6 +46,14 @@ class Values(Protocol):
 
     def body(self, record: Any) -> tuple[int, str | None]:
         """Return ``body_kind`` and ``body`` of a log record."""
+        ...
+
+    def messages(self, parts: Any, twin: Any) -> Iterable[Any]:
+        """Return a span's events or links; ``twin`` is their shallow type."""
+        ...
+
+    def status(self, span: Any) -> Any | None:
+        """Return a span's status, None where there is none."""
         ...
 
     def exact(self, record: Any) -> bytes | None:
@@ -150,6 +159,14 @@ class Lossy:
         if kind == "string_value":
             return STRING_BODY, self.text(record.body.string_value)
         return JSON_BODY, self.json(self.value(record.body, kind, 1)).decode()
+
+    def messages(self, parts: Any, _: Any) -> Iterable[Any]:
+        """Return events or links, which are messages already."""
+        return parts  # type: ignore[no-any-return]
+
+    def status(self, span: Any) -> Any | None:
+        """Return a span's status, None where there is none."""
+        return span.status if span.HasField("status") else None
 
     def exact(self, record: Any) -> bytes | None:
         """Return the record's own bytes where its columns do not hold all of it; asked last."""

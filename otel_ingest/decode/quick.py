@@ -7,7 +7,7 @@ encoded as every SDK encodes it, goes the plain way (``attributes``), which alon
 
 import math
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -30,10 +30,13 @@ from otel_ingest.decode.attributes import (
 )
 from otel_ingest.decode.context import Context, Named, Shape, resource_row, scope_row
 from otel_ingest.limits import Limits
+from otel_ingest.wire import shallow
 from storage.rows import LogRow, ResourceRow, ScopeRow, SpanRow
 
 # Attributes remembered at most (some 3 MiB), and the longest that is: what is longer is seldom seen again.
 _KNOWN_PAIRS_MAX, _KNOWN_PAIR_BYTES_MAX = 8192, 128
+# A status is mostly its code alone; messages of errors are few.
+_KNOWN_STATUSES_MAX = 256
 # Resources and scopes remembered at most, and the longest that is.
 _KNOWN_ENVELOPES_MAX, _KNOWN_ENVELOPE_BYTES_MAX = 512, 8192
 
@@ -80,12 +83,12 @@ def _long_pair(data: bytes) -> tuple[str, str]:
     message = KeyValue.FromString(data)
     value: Any = message.value
     text: str = value.string_value
-    if not text or message.key_strindex or _is_unknown(message) or _is_unknown(value):
+    if not text or message.key_strindex or _is_newer(message) or _is_newer(value):
         raise UnusualError
     return message.key, text
 
 
-def _is_unknown(message: Any) -> bool:
+def _is_newer(message: Any) -> bool:
     """Return whether a message itself has fields we have no name for, or in a wrong form."""
     return len(UnknownFieldSet(message)) > 0
 
@@ -173,7 +176,7 @@ class Quick:
         message: Any = AnyValue.FromString(data)
         kind = message.WhichOneof("value")
         if kind == "string_value":
-            if _is_unknown(message):
+            if _is_newer(message):
                 raise UnusualError
             return STRING_BODY, self.text(message.string_value)
         lossy = Lossy(self._limits)
@@ -182,9 +185,32 @@ class Quick:
             raise UnusualError
         return JSON_BODY, text
 
+    def messages(self, parts: Any, twin: Any) -> list[Any]:
+        """Return events or links, parsed to their shallow ``twin``."""
+        return [_known_fields(twin.FromString(data)) for data in parts]
+
+    def status(self, span: Any) -> Any | None:
+        """Return a span's status; one seen before is not parsed again, and never changed."""
+        parts = span.status
+        if not parts:
+            return None
+        return _known_status(parts[0] if len(parts) == 1 else b"".join(parts))
+
     def exact(self, _: Any) -> None:
         """Return None: the row says all of the record."""
         return
+
+
+def _known_fields(message: Any) -> Any:
+    """Return a message. Raises UnusualError when it has fields we have no name for."""
+    if _is_newer(message):
+        raise UnusualError
+    return message
+
+
+@lru_cache(_KNOWN_STATUSES_MAX)
+def _known_status(data: bytes) -> Any:
+    return _known_fields(shallow.Status.FromString(data))
 
 
 def of(
@@ -192,15 +218,14 @@ def of(
     twin: Any,
     message_type: Any,
     row: Callable[[Any, Values, Named, Context], LogRow | SpanRow],
-    parts: Callable[[Any], Iterable[Any]] | None = None,
 ) -> Shape:
-    """Return the shape of a shallow request; ``parts`` returns the messages within one record's ``twin``."""
+    """Return the shape of a shallow request; ``twin`` is the shallow type of a record."""
 
     def quick_row(data: bytes, named: Named, context: Context) -> LogRow | SpanRow:
         if len(data) <= context.quick_bytes_max:
             try:
                 record = twin.FromString(data)
-                if not len(UnknownFieldSet(record)) and not (parts and any(map(_is_unknown, parts(record)))):
+                if not len(UnknownFieldSet(record)):
                     return row(record, context.quick, named, context)
             except (UnusualError, ValueError, IndexError, DecodeError):
                 pass

@@ -1,8 +1,9 @@
 """PURE: logs and traces requests parsed no deeper than a row needs: what is within them stays bytes.
 
-The same messages on the wire, made from OTLP's own descriptors, but a record, a resource, a scope, an attribute and a
-value are ``repeated bytes``: records are then parsed one by one, a resource seen before is known by its bytes, and so
-is an attribute. Repeated, because of a message that stands twice both are kept: joined they are what a parser merges.
+The same messages on the wire, made from OTLP's own descriptors, but a record, what is in a span, a resource, a scope,
+an attribute and a value are ``repeated bytes``: records are then parsed one by one, a resource seen before is known by
+its bytes, and so is an attribute. Repeated, because of a message that stands twice both are kept: joined they are what
+a parser merges.
 """
 
 from typing import Any
@@ -17,7 +18,9 @@ from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 _PACKAGE = "otel_ingest.shallow"
-_CLOSED = frozenset({"KeyValue", "AnyValue", "Resource", "InstrumentationScope", "LogRecord", "Span"})
+_CLOSED = frozenset(
+    {"KeyValue", "AnyValue", "Resource", "InstrumentationScope", "LogRecord", "Span", "Event", "Link", "Status"}
+)
 
 
 def _name(descriptor: Any) -> str:
@@ -29,7 +32,7 @@ def _name(descriptor: Any) -> str:
 def _file(*roots: Any) -> FileDescriptorProto:
     """Return the file of the shallow twins of these messages and of what they hold."""
     file = FileDescriptorProto(name="otel_ingest/shallow.proto", package=_PACKAGE, syntax="proto3")
-    waiting: list[Descriptor] = [root.DESCRIPTOR for root in roots]
+    waiting: list[Descriptor] = [*roots]
     for descriptor in waiting:  # grows on the way
         message = file.message_type.add(name=_name(descriptor))
         for field in descriptor.fields:
@@ -49,7 +52,16 @@ def _file(*roots: Any) -> FileDescriptorProto:
 
 
 _pool = DescriptorPool()
-_pool.Add(_file(ExportLogsServiceRequest, ExportTraceServiceRequest, logs_pb2.LogRecord, trace_pb2.Span))
+_pool.Add(
+    _file(
+        ExportLogsServiceRequest.DESCRIPTOR,
+        ExportTraceServiceRequest.DESCRIPTOR,
+        logs_pb2.LogRecord.DESCRIPTOR,
+        trace_pb2.Span.DESCRIPTOR,
+        *trace_pb2.Span.DESCRIPTOR.nested_types,
+        trace_pb2.Status.DESCRIPTOR,
+    )
+)
 
 
 def _type(name: str) -> Any:
@@ -57,4 +69,5 @@ def _type(name: str) -> Any:
 
 
 REQUESTS = {"logs": _type("ExportLogsServiceRequest"), "traces": _type("ExportTraceServiceRequest")}
-LogRecord, Span = _type("LogRecord"), _type("Span")
+LogRecord = _type("LogRecord")
+Span, Event, Link, Status = _type("Span"), _type("SpanEvent"), _type("SpanLink"), _type("Status")
