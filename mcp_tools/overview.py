@@ -52,6 +52,8 @@ async def logger_overview(reader: Reader, args: OverviewArguments, asked: Asked)
     ]
     kept = render.fit(lines, args.max_tokens)
     out = [f"{len(lines) - len(kept)} more components: raise max_tokens"] if len(kept) < len(lines) else []
+    if info.rejected_last_day:
+        out.append(f"{info.rejected_last_day} records rejected in the last 24 h: `otel-ingest rejected` shows why")
     now = f"now {render.time_of(asked.now_ns)}; you have the role {asked.role}"
     text = "\n".join([f"{now}; {summary}", *out, render.FENCE, *kept, render.FENCE_END])
     data = {

@@ -181,6 +181,12 @@ class Settings(TlsSettings, BaseSettings):
         le=4 * 86_400,
         description="The same for requests that their sender named with x-otel-ingest-batch-id",
     )
+    rejected_bytes_max: int = Field(
+        default=64 * _MIB,
+        ge=0,
+        description="Bytes of rejected records kept to be looked at (`otel-ingest rejected`); 0: none are",
+    )
+    rejected_days: float = Field(default=7, gt=0, description="Days for which rejected records are kept")
     partitions_ahead_days: int = Field(default=3, ge=1, le=60, description="Day partitions made ahead of time")
     drain_timeout_s: float = Field(default=20.0, gt=0, description="Seconds to finish accepted requests after SIGTERM")
     log_level: str = Field(

@@ -1,9 +1,10 @@
 """Step 5, where a request becomes durable: committed, or in the spool while PostgreSQL is away."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from otel_ingest.batcher import Batcher
-from otel_ingest.errors import StoreAway, StoreUnavailable
+from otel_ingest.errors import StoreAway, StoreUnavailable, TransientError
 from otel_ingest.spool.format import SpooledRequest
 from otel_ingest.spool.spool import Spool
 from storage.api import Outcome
@@ -35,6 +36,11 @@ class Durable:
         except StoreAway:
             await self._spool.append(request(tuple(batch.attempts)))
             return None
+
+    async def note(self, batch: Batch) -> None:
+        """Have the records of a request kept of which none became a row; a courtesy, not done while it cannot be."""
+        with contextlib.suppress(TransientError):
+            await self._batcher.submit(batch)
 
     async def replay(self, batch: Batch) -> Outcome:
         """Return what became of a batch that comes from a spool (``batch.place`` is set). Raises StoreUnavailable.

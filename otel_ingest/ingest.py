@@ -15,6 +15,7 @@ from otel_ingest.durable import Durable
 from otel_ingest.errors import IngestError, MalformedRequest, StoreUnavailable, TransientError
 from otel_ingest.limits import Rejection
 from otel_ingest.rate_limit import ComponentRates
+from otel_ingest.rejects import attach
 from otel_ingest.signals import BY_NAME, Signal
 from otel_ingest.spool.format import SpooledRequest
 from otel_ingest.stats import ReceiverStats
@@ -122,12 +123,15 @@ class Ingest:
         decoded = await self._decoder.decode(signal, body, encoding, received_ns)
         batch, rejections = decoded.batch, decoded.rejections
         batch.key = key
+        attach(batch, signal, body, encoding, decoded.positions, rejections)
         early = sum(r.count for r in rejections)
         total = len(batch.rows) + early
         self._stats.received(signal, total)
         if not batch.rows:
             self._stats.settled(signal, transport, rejected=early)
             outcome = Outcome()
+            if early:
+                await self._durable.note(batch)
         else:
             spooled = partial(SpooledRequest, signal.name, encoding.value, received_ns, len(batch.rows), body, batch_id)
             try:
@@ -158,6 +162,7 @@ class Ingest:
         decoded = await self._decoder.decode(signal, request.body, Encoding(request.encoding), request.received_ns)
         batch, rejections = decoded.batch, decoded.rejections
         batch.key = await _key(signal, request.body, request.batch_id)
+        attach(batch, signal, request.body, Encoding(request.encoding), decoded.positions, rejections)
         batch.place, batch.attempts = place, {transaction: [] for transaction in request.attempts}
         outcome = await self._durable.replay(batch) if batch.rows else Outcome()
         if len(batch.rows) < request.records or outcome.rejected:

@@ -5,6 +5,7 @@ did on the wire, so a queue of batches can be bounded in bytes, and the writer o
 """
 
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from storage.columns import TELEMETRY_TABLES, TelemetryTable
@@ -32,6 +33,24 @@ class RejectedRow:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class RejectedRecord:
+    """A record that is not stored, as it was sent: ``data`` in the encoding of ``media_type``, empty where it is lost.
+
+    ``position``: in its request, counted as OTLP's ``rejected_*`` counts.
+    """
+
+    signal: str
+    component: str
+    position: int
+    reason: str
+    media_type: str
+    data: bytes
+
+
+Describe = Callable[[Sequence[RejectedRow]], list[RejectedRecord]]
+
+
 @dataclass(slots=True)
 class Batch:
     """Encoded rows of one table from one request, with the resources and scopes they name.
@@ -45,6 +64,8 @@ class Batch:
     ``place``: where a spool holds the request, segment (16 bytes) and offset; from one place it is stored once, without
     a limit in time, until ``storage.spooled.forget``.
     ``abandoned``: the caller waits no longer and keeps the request elsewhere; from now on it must not be committed.
+    ``rejected_early``: records of its request that did not become rows. ``describe`` returns them as they were sent,
+    and those of the rows it is given that PostgreSQL refused; it may take long, and may run in a thread.
     """
 
     table: TelemetryTable
@@ -58,6 +79,8 @@ class Batch:
     attempts: dict[str, list[RejectedRow]] = field(default_factory=dict)
     place: tuple[bytes, int] | None = None
     abandoned: bool = False
+    rejected_early: int = 0
+    describe: Describe | None = None
 
     def add(self, time_us: int, encoded: bytes) -> None:
         """Add one encoded row whose ``time`` is ``time_us``."""

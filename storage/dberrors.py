@@ -24,14 +24,19 @@ def is_data_error(error: BaseException) -> bool:
     return over_limit or isinstance(cause, psycopg.DataError | psycopg.IntegrityError)
 
 
+def is_disconnect(error: BaseException) -> bool:
+    """Whether the session is over, so that nothing of its transaction is left."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None)
+    return state is None or state.startswith(("57P", "08"))
+
+
 def may_be_committed(error: BaseException) -> bool:
     """Whether a COMMIT that failed with ``error`` may have committed: the server did not answer it with an error.
 
     57P0x ends a session that is stopped while it waits for a synchronous standby, its transaction committed.
     """
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    state = getattr(cause, "sqlstate", None)
-    return state is None or state.startswith(("57P", "08"))
+    return is_disconnect(error)
 
 
 def is_stale_plan(error: BaseException) -> bool:

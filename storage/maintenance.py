@@ -4,11 +4,18 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from storage import digests, partitions
+from storage import digests, partitions, rejected
 from storage.config import Windows
+from storage.rejected import RejectedBounds
 
 
-async def maintain(engine: AsyncEngine, now: datetime, partitions_ahead: int, windows: Windows) -> None:
-    """Make the day partitions of the next days; empty digest tables past their window. Raises StoreError."""
+async def maintain(
+    engine: AsyncEngine, now: datetime, partitions_ahead: int, windows: Windows, bounds: RejectedBounds
+) -> None:
+    """Make the next days' partitions, empty digest tables past their window, prune rejected records.
+
+    Raises StoreError.
+    """
     await partitions.maintain(engine, now, partitions_ahead)
     await digests.empty_unused(engine, windows)
+    await rejected.prune(engine, bounds)

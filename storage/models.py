@@ -200,3 +200,19 @@ spooled_requests = Table(
     Column("position", BigInteger, primary_key=True, autoincrement=False, comment="Where the request is in it"),
     Column("time", DateTime(timezone=True), nullable=False, comment="When the request was stored"),
 )
+
+rejected_records = Table(
+    "rejected_records",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("signal", Text, nullable=False, comment="logs, traces or metrics"),
+    Column("component", _BYTEWISE, nullable=False, comment="As in the telemetry tables; empty: not known"),
+    Column("position", BigInteger, nullable=False, comment="Of the record in its request, from 0"),
+    Column("reason", Text, nullable=False),
+    Column("media_type", Text, nullable=False, comment="How record is encoded"),
+    Column("record_bytes", BigInteger, nullable=False, comment="Length as sent; record may be cut"),
+    Column("digest", LargeBinary, comment="Key of the request"),
+    Column("record", LargeBinary, nullable=False, comment="The record as sent; of a data point its metric"),
+    Index("rejected_records_received_at_idx", "received_at"),
+)

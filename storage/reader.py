@@ -55,6 +55,8 @@ class StoreInfo:
     partitions: dict[str, int]
     oldest_ns: dict[str, int | None]
     newest_ns: dict[str, int | None]
+    rejected_last_day: int = 0
+    """Records of the last 24 hours that were rejected and kept (``storage.rejected``)."""
 
 
 class Reader:
@@ -287,6 +289,8 @@ class Reader:
                 last = (await connection.execute(_edge(table.c.time.desc(), table.c.time))).scalar_one_or_none()
                 oldest[name] = _us(first) * 1000 if first else None
                 newest[name] = _us(last) * 1000 if last else None
+            recent = text("SELECT count(*) FROM rejected_records WHERE received_at > now() - interval '24 hours'")
+            rejected = (await connection.execute(recent)).scalar_one()
         return StoreInfo(
             postgresql_version=str(version).split()[0],
             rows=rows,
@@ -294,6 +298,7 @@ class Reader:
             partitions=partitions,
             oldest_ns=oldest,
             newest_ns=newest,
+            rejected_last_day=rejected,
         )
 
     async def ping(self) -> float:

@@ -30,6 +30,8 @@ WRITER_TABLES: Mapping[str, str] = {
     # Claimed, looked up, noted, and emptied when their period is over.
     **dict.fromkeys(_DIGESTS, "SELECT, INSERT, UPDATE, TRUNCATE"),
     "spooled_requests": "SELECT, INSERT, DELETE",
+    # Pruned by age, number and size; not read.
+    "rejected_records": "SELECT (id, received_at, record_bytes), INSERT, DELETE",
     "level_overrides": "SELECT, INSERT, UPDATE, DELETE",
     "agents": "SELECT, INSERT, UPDATE, DELETE",
     # Only ever added to.
@@ -41,6 +43,7 @@ READER_TABLES: Mapping[str, str] = {
     **dict.fromkeys(_TELEMETRY, "SELECT"),
     "resources": "SELECT",
     "scopes": "SELECT",
+    "rejected_records": "SELECT",
     **dict.fromkeys((*_DIGESTS, "spooled_requests", "level_overrides", "agents", "audit_log"), ""),
     "alembic_version": "SELECT",
     "tokens": "",

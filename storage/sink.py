@@ -1,5 +1,6 @@
 """Step 6: batches -> COPY, COMMIT. When ``write`` returns, the rows are durable and readers see them."""
 
+import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from storage.dberrors import is_data_error, is_stale_plan, may_be_committed, tra
 from storage.digests import Digests, KeysBusyError
 from storage.errors import OutcomeUnknown, RetryableStoreError
 from storage.interning import Interned, insert, unknown
+from storage.rejected import RejectedBounds, RejectedRecords
 from storage.rows import ResourceRow
 from storage.transactions import reference
 from storage.work import Place, Work
@@ -31,9 +33,12 @@ _KNOWN_IDS_MAX = 50_000
 class PostgresSink:
     """``storage.api.RowSink`` over COPY BINARY."""
 
-    def __init__(self, engine: AsyncEngine, windows: Windows | None = None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, windows: Windows | None = None, rejected: RejectedBounds | None = None
+    ) -> None:
         self._engine = engine
         self._digests = Digests(windows or Windows())
+        self._rejected = RejectedRecords(rejected or RejectedBounds())
         self._days: dict[str, set[int]] = {}
         self._known: OrderedDict[bytes, None] = OrderedDict()
 
@@ -44,6 +49,7 @@ class PostgresSink:
             if work.places:
                 await self._ensure_partitions(batches)
                 self._without_partition(work)
+            if work.places or work.has_rejected:
                 await self._store_what_is_free(work)
         except KeysBusyError as error:
             raise RetryableStoreError("the same requests are being stored by others at this moment") from error
@@ -58,7 +64,7 @@ class PostgresSink:
         except KeysBusyError:
             async with self._engine.connect() as connection, connection.begin():
                 work.leave_out(await self._digests.busy(connection, work.keys()))
-            if work.places:
+            if work.places or work.has_rejected:
                 await self._store_or_isolate(work)
 
     async def _store_or_isolate(self, work: Work) -> None:
@@ -104,6 +110,8 @@ class PostgresSink:
                 work.claimed(claimed)
                 new = await store(connection, work)
                 await self._digests.note_rejected(connection, claimed, work.rejected_by_key())
+                if work.has_rejected and self._rejected.on:
+                    await self._rejected.keep(connection, await asyncio.to_thread(work.describe_rejected))
                 named = await reference(connection, claimed.xid) if claimed.xid else ""
                 work.committing(named)
             except BaseException as error:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from storage.api import Outcome
-from storage.batch import Batch, RejectedRow
+from storage.batch import Batch, RejectedRecord, RejectedRow
 from storage.digests import Claimed, Earlier
 from storage.errors import RetryableStoreError
 from storage.keys import RequestKey
@@ -27,6 +27,7 @@ class Work:
         self._settled: dict[int, Outcome] = {}
         self._own: set[int] = set()
         self._busy: set[int] = set()
+        self._reused: dict[int, tuple[RejectedRow, ...]] = {}
         self._first: dict[RequestKey, int] = {}
         self._repeats: dict[int, int] = {}
         digests: dict[tuple[bytes, bool], int] = {}
@@ -47,6 +48,8 @@ class Work:
         """Begin a transaction: all rows but those refused early are to be stored."""
         self.places = self._all
         self._settled, self._own = {}, set()
+        repeats = ((self.batches[b], b, first) for b, first in self._repeats.items())
+        self._reused = {b: _other_body(a, 0).rejected for a, b, first in repeats if a.key != self.batches[first].key}
         self._rejected = {b: list(rows) for b, rows in self._early.items()}
 
     def keys(self) -> list[RequestKey]:
@@ -95,6 +98,7 @@ class Work:
                 self._settled[b] = Outcome(tuple(attempt))
             elif earlier.content != key.content:
                 self._settled[b] = _other_body(self.batches[b], earlier.age_s)
+                self._reused[b] = self._settled[b].rejected
             else:
                 self._settled[b] = Outcome(duplicate_age_s=earlier.age_s, rejected_before=earlier.rejected)
         if self._settled:
@@ -107,6 +111,22 @@ class Work:
             for key, b in self._first.items()
             if b not in self._settled and (rows := self._rejected.get(b))
         }
+
+    @property
+    def has_rejected(self) -> bool:
+        """Whether any record is rejected, early or in this transaction."""
+        return bool(self._early or self._rejected or self._reused) or any(b.rejected_early for b in self.batches)
+
+    def describe_rejected(self) -> list[tuple[RejectedRecord, bytes | None]]:
+        """Return the rejected records of requests that were not stored before, with the digests; may take long."""
+        found: list[tuple[RejectedRecord, bytes | None]] = []
+        for b, batch in enumerate(self.batches):
+            rows = [*self._reused.get(b, ()), *self._rejected.get(b, ())]
+            known = b not in self._reused and (b in self._settled or b in self._repeats or b in self._busy)
+            if batch.describe is not None and not known and (rows or batch.rejected_early):
+                digest = batch.key.digest if batch.key is not None else None
+                found += [(record, digest) for record in batch.describe(rows)]
+        return found
 
     def committing(self, transaction: str) -> None:
         """Note on the batches which transaction is about to store them, so that the next attempt knows its own.

@@ -15,6 +15,7 @@ from storage.config import Windows
 from storage.engine import read_engine
 from storage.errors import StoreError
 from storage.reader import Reader
+from storage.rejected import RejectedBounds
 
 T = TypeVar("T")
 
@@ -54,6 +55,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def windows(settings: Settings) -> Windows:
     """Return how long requests are known that come again."""
     return Windows(unnamed_s=settings.duplicate_window_s, named_s=settings.batch_id_window_s)
+
+
+def rejected_bounds(settings: Settings) -> RejectedBounds:
+    """Return how many rejected records are kept."""
+    return RejectedBounds(bytes_max=settings.rejected_bytes_max, age_s=settings.rejected_days * 86_400)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from mcp_tools.app import Doors, build_query_app
 from otel_ingest.batcher import Batcher
 from otel_ingest.budget import Budget
 from otel_ingest.cli.certificates import Listeners, keep_current, known_hosts, open_certificates, public_names
-from otel_ingest.cli.common import windows
+from otel_ingest.cli.common import rejected_bounds, windows
 from otel_ingest.cli.entrance import authorizer
 from otel_ingest.cli.preparing import Preparation, open_access
 from otel_ingest.cli.ready import Ready
@@ -141,7 +141,7 @@ def _receiver(
     budget = Budget(settings.inflight_bytes_max)
     stats.budget = budget
     batcher = Batcher(
-        PostgresSink(engine, windows(settings)),
+        PostgresSink(engine, windows(settings), rejected_bounds(settings)),
         stats,
         writers=settings.writers,
         queue_bytes_max=settings.inflight_bytes_max,

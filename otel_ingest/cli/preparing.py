@@ -11,7 +11,7 @@ import structlog
 
 from otel_ingest.cli import access
 from otel_ingest.cli.access import Access
-from otel_ingest.cli.common import windows
+from otel_ingest.cli.common import rejected_bounds, windows
 from otel_ingest.config import Settings
 from storage import embedded, levels, maintenance, migrate, probe, roles, tokens
 from storage.engine import AsyncEngine, write_engine
@@ -69,7 +69,8 @@ class Preparation:
     async def maintain(self, now: datetime) -> None:
         """Look after the store: partitions of the next days, digests and levels that are over. Raises StoreError."""
         settings = self._settings
-        await maintenance.maintain(self._engine, now, settings.partitions_ahead_days, windows(settings))
+        ahead, bounds = settings.partitions_ahead_days, rejected_bounds(settings)
+        await maintenance.maintain(self._engine, now, ahead, windows(settings), bounds)
         await levels.forget(self._engine)
 
     async def probe(self) -> None:

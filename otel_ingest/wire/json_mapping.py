@@ -16,8 +16,8 @@ from otel_ingest.wire.json_salvage import prune
 from otel_ingest.wire.json_values import Convert, JsonValueError, converter
 from otel_ingest.wire.parsed import Parsed, Tally
 
-# (list of groups, list of scopes, list of records) by signal, as JSON names.
-_LEVELS = {
+# (List of groups, list of scopes, list of records) by signal, as JSON names.
+LEVELS = {
     "logs": ("resourceLogs", "scopeLogs", "logRecords"),
     "traces": ("resourceSpans", "scopeSpans", "spans"),
     "metrics": ("resourceMetrics", "scopeMetrics", "metrics"),
@@ -38,7 +38,7 @@ def parse(signal: Signal, body: bytes, limits: Limits) -> Parsed:
     document = load(body)
     if not isinstance(document, dict):
         raise MalformedRequest(
-            f'the body is a JSON {_kind(document)}, expected an object such as {{"{_LEVELS[signal.name][0]}": []}}'
+            f'the body is a JSON {_kind(document)}, expected an object such as {{"{LEVELS[signal.name][0]}": []}}'
         )
     return _Reader(signal, limits).request(document)
 
@@ -90,7 +90,7 @@ class _Reader:
         self._descriptor: Any = records.message_type
 
     def request(self, document: dict[str, Any]) -> Parsed:
-        group_key, scope_key, record_key = _LEVELS[self._signal.name]
+        group_key, scope_key, record_key = LEVELS[self._signal.name]
         groups = []
         for i, group in enumerate(_list(document, group_key, "")):
             path = f"{group_key}[{i}]"
@@ -180,14 +180,15 @@ class _Reader:
                 self._tally.accept()
 
     def _count(self, record: Any) -> int:
-        if self._signal is not METRICS:
-            return 1
-        if not isinstance(record, dict):
-            return 1
-        holders = (record.get(key) for key in _POINT_HOLDERS)
-        return sum(
-            len(h["dataPoints"]) for h in holders if isinstance(h, dict) and isinstance(h.get("dataPoints"), list)
-        )
+        return count_points(record) if self._signal is METRICS else 1
+
+
+def count_points(metric: Any) -> int:
+    """Return how many data points a metric has; 1 where that cannot be told."""
+    if not isinstance(metric, dict):
+        return 1
+    holders = (metric.get(key) for key in _POINT_HOLDERS)
+    return sum(len(h["dataPoints"]) for h in holders if isinstance(h, dict) and isinstance(h.get("dataPoints"), list))
 
 
 def _list(holder: Any, key: str, path: str) -> list[Any]:

@@ -214,19 +214,22 @@ class _Salvage:
 
     def _count(self, record: bytes) -> int:
         """Return how many records (data points, for metrics) the bytes of one record hold."""
-        if self._signal is not METRICS:
-            return 1
-        try:
-            holders = _open(record, 0, frozenset(_METRIC_DATA)).children
-        except MalformedRequest:
-            return 1
-        return sum(_points_in(record[at:end]) for number, at, end in holders if number == holders[-1][0])
+        return count_points(record) if self._signal is METRICS else 1
 
     def _parse(self, message_type: Any, data: bytes) -> Any | None:
         try:
             return message_type.FromString(data)
         except DecodeError:
             return None
+
+
+def count_points(metric: bytes) -> int:
+    """Return how many data points the bytes of a Metric hold; 1 where that cannot be told."""
+    try:
+        holders = _open(metric, 0, frozenset(_METRIC_DATA)).children
+    except MalformedRequest:
+        return 1
+    return sum(_points_in(metric[at:end]) for number, at, end in holders if number == holders[-1][0])
 
 
 def _points_in(holder: bytes) -> int:
