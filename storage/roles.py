@@ -31,7 +31,7 @@ WRITER_TABLES: Mapping[str, str] = {
     **dict.fromkeys(_DIGESTS, "SELECT, INSERT, UPDATE, TRUNCATE"),
     "spooled_requests": "SELECT, INSERT, DELETE",
     # Pruned by age, number and size; not read.
-    "rejected_records": "SELECT (id, received_at, record_bytes), INSERT, DELETE",
+    "rejected_records": "SELECT (id,received_at,record_bytes), INSERT, DELETE",
     "level_overrides": "SELECT, INSERT, UPDATE, DELETE",
     "agents": "SELECT, INSERT, UPDATE, DELETE",
     # Only ever added to.
