@@ -1,6 +1,6 @@
 """logger_overview and logger_stats: what there is, and how much of it."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Literal
 
 from pydantic import Field
@@ -9,6 +9,7 @@ from mcp_tools import arguments as read
 from mcp_tools import render
 from mcp_tools.answers import Answer, Arguments, Asked, Attributes, Window, bounds_of, check_component
 from mcp_tools.errors import UserInputError
+from storage.errors import RetryableStoreError
 from storage.filters import LogQuery
 from storage.reader import Reader
 
@@ -37,13 +38,21 @@ class StatsArguments(Window):
 async def logger_overview(reader: Reader, args: OverviewArguments, asked: Asked) -> Answer:
     """Return what is there: components with counts, edges of the store, how fresh it is."""
     bounds = bounds_of(args.since, args.until, asked.now_ns)
-    info = await reader.store_info()
-    stats = await reader.component_stats(bounds.since_ns or 0, bounds.until_ns)
+    spooled = reader.spooled()
+    try:
+        info = await reader.store_info()
+        stats = await reader.component_stats(bounds.since_ns or 0, bounds.until_ns)
+    except RetryableStoreError as error:
+        if spooled is None or not spooled.requests:
+            raise
+        raise RetryableStoreError(f"{error}; {replace(spooled, state='waiting for PostgreSQL')}") from error
     newest = max((t for t in info.newest_ns.values() if t), default=None)
     oldest = min((t for t in info.oldest_ns.values() if t), default=None)
     lag = f"{max(0, asked.now_ns - newest) / read.NS:.1f} s ago" if newest else "never"
     kept_since = render.time_of(oldest) if oldest else "none"
     summary = f"{len(stats)} components active; newest record {lag}; oldest kept {kept_since}"
+    if spooled is not None and (spooled.requests or spooled.set_aside_bytes):
+        summary += f"; {spooled}"
     lines = [
         f"{render.clean(s.component, 120)}  logs {s.log_count}"
         + "".join(f" {name} {count}" for name, count in sorted(s.by_severity.items()))
@@ -64,6 +73,7 @@ async def logger_overview(reader: Reader, args: OverviewArguments, asked: Asked)
         "components": [asdict(s) | {"component": render.clean(s.component, 120)} for s in stats[: len(kept)]],
         "components_left_out": len(lines) - len(kept),
         "store": asdict(info),
+        "spool": None if spooled is None else asdict(spooled),
         "freshness_lag_ms": None if newest is None else max(0, asked.now_ns - newest) // 1_000_000,
         "untrusted_data": True,
     }

@@ -155,7 +155,7 @@ class AuditEntry:
 class Spooled:
     """What receivers acknowledged and keep in their spools, because PostgreSQL is or was away.
 
-    ``oldest_s``: age in seconds of the oldest request; ``draining``: it is being put into PostgreSQL now.
+    ``oldest_s``: age in seconds of the oldest request; ``state``: what happens to it, in words.
     """
 
     requests: int
@@ -163,14 +163,12 @@ class Spooled:
     bytes: int
     set_aside_bytes: int
     oldest_s: float
-    draining: bool
+    state: str
 
     def __str__(self) -> str:
         """Return one line for people."""
         aside = f"; {self.set_aside_bytes:,} bytes set aside as damaged" if self.set_aside_bytes else ""
         if not self.requests:
             return f"spool: empty{aside}"
-        state = "draining" if self.draining else "waiting for PostgreSQL"
-        return (
-            f"spool: {self.requests:,} requests, {self.records:,} records, oldest {self.oldest_s:.0f} s, {state}{aside}"
-        )
+        held = f"{self.requests:,} requests, {self.records:,} records, oldest {self.oldest_s:.0f} s"
+        return f"spool: {held}, {self.state}{aside}"

@@ -3,7 +3,7 @@
 import typer
 
 from mcp_tools import commands
-from otel_ingest.cli import admin, demo, export, rejected, up
+from otel_ingest.cli import admin, demo, export, rejected, spool, up
 from otel_ingest.cli.common import open_reader
 
 app = typer.Typer(
@@ -21,3 +21,4 @@ commands.register(app, open_reader)
 admin.register(app)
 export.register(app)
 rejected.register(app)
+spool.register(app)

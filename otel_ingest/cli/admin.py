@@ -11,16 +11,16 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mcp_tools.stdio import run_stdio
 from otel_ingest.cli import access
 from otel_ingest.cli.common import (
     DatabaseUrl,
     DataDir,
+    Json,
     load_settings,
     open_reader,
+    print_rows,
     run,
 )
 from otel_ingest.config import Settings
@@ -28,8 +28,6 @@ from storage import migrate as migrations
 from storage import partitions, roles, tokens
 from storage.engine import AsyncEngine, write_engine
 from storage.errors import StoreError
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table")]
 
 token_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke tokens.")
 
@@ -57,23 +55,6 @@ async def _with_engine(settings: Settings, work: Callable[[AsyncEngine], Awaitab
         return await work(engine)
 
 
-def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print rows of equal keys as JSON lines or as a table."""
-    if as_json:
-        for row in rows:
-            typer.echo(json.dumps(row, default=str))
-        return
-    if not rows:
-        typer.echo("none")
-        return
-    table = Table(box=None, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left")
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)
-
-
 @token_app.command("create")
 def token_create(
     role: Annotated[str, typer.Option(help="ingest, read, control or admin")],
@@ -97,7 +78,7 @@ def token_list(data_dir: DataDir = None, database_url: DatabaseUrl = None, as_js
     """List tokens: name, role, when made, expiring, revoked, last used. Never the token itself."""
     settings = load_settings(data_dir=data_dir, database_url=database_url)
     found = run(_with_engine(settings, tokens.list_tokens))
-    _print([asdict(token) for token in found], as_json=as_json)
+    print_rows([asdict(token) for token in found], as_json=as_json)
 
 
 @token_app.command("revoke")
@@ -119,7 +100,7 @@ def show_partitions(data_dir: DataDir = None, database_url: DatabaseUrl = None, 
     """List the day partitions: table, name, from, to, rows (estimated by PostgreSQL), bytes."""
     settings = load_settings(data_dir=data_dir, database_url=database_url)
     found = run(_with_engine(settings, partitions.list_partitions))
-    _print([asdict(p) for p in found], as_json=as_json)
+    print_rows([asdict(p) for p in found], as_json=as_json)
 
 
 def migrate(

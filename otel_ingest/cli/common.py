@@ -1,6 +1,8 @@
 """What the commands share: settings from flags, the way to the database, errors as sentences."""
 
 import asyncio
+import json
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,9 +10,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
 
 from otel_ingest.cli import access
 from otel_ingest.config import Settings
+from otel_ingest.spool.look import summary
 from storage.config import Windows
 from storage.engine import read_engine
 from storage.errors import StoreError
@@ -30,6 +35,7 @@ DatabaseUrl = Annotated[
         help="PostgreSQL to use instead; prefer OTEL_INGEST_DATABASE_URL: flags show in process lists",
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table")]
 
 
 def load_settings(**flags: Any) -> Settings:
@@ -68,6 +74,23 @@ async def open_reader(settings: Settings | None = None) -> AsyncIterator[Reader]
     settings = settings or load_settings()
     engine = read_engine((await access.running(settings)).reading(settings))
     try:
-        yield Reader(engine)
+        yield Reader(engine, lambda: summary(settings.data_dir, time.time_ns()))
     finally:
         await engine.dispose()
+
+
+def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print rows of equal keys as JSON lines or as a table."""
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row, default=str))
+        return
+    if not rows:
+        typer.echo("none")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table)

@@ -133,7 +133,8 @@ class Drain:
         """Drain one spool; return whether all that it held is in PostgreSQL."""
         while spool.filled:
             self.active = True
-            self._started_s = self._started_s or time.monotonic()
+            if not self._started_s:
+                self._started_s = self._logged_s = time.monotonic()
             skipped = False
             for segment in await spool.closed_segments():
                 reading = await self._segment(spool, segment)
@@ -161,7 +162,8 @@ class Drain:
             return reading
         await spool.remove(segment)
         for signal, records in segment.contents.records.items():
-            self._target.lost(signal, records)
+            if records:
+                self._target.lost(signal, records)
         self._settled.pop(segment.name.id, None)
         with contextlib.suppress(StoreError):  # what stays known for longer harms nobody
             await self._target.forget(segment.name.id)

@@ -42,6 +42,17 @@ def own(directory: Path) -> Owned:
     return Owned(directory, descriptor)
 
 
+def is_owned(directory: Path) -> bool:
+    """Whether a living process owns a directory."""
+    if not (directory / _LOCK).exists():
+        return False
+    try:
+        own(directory).release()
+    except SpoolOwnedError:
+        return True
+    return False
+
+
 def own_first_free(root: Path) -> Owned:
     """Own the first directory below ``root`` that nobody owns. Raises OSError."""
     for number in range(_DIRECTORIES_MAX):

@@ -48,7 +48,7 @@ class SpoolReport:
             bytes=sum(s.used_bytes for s in self._spools),
             set_aside_bytes=sum(s.set_aside_bytes for s in self._spools),
             oldest_s=oldest_s,
-            draining=self._drain.active and not self._state.is_away,
+            state="waiting for PostgreSQL" if self._state.is_away else "draining",
         )
 
     def readiness(self) -> tuple[bool, str]:
@@ -80,7 +80,7 @@ class SpoolReport:
             ("bytes_max", "Most of them", self._spools[0].bytes_max),
             ("set_aside_bytes", "Bytes of it that are damaged or can never be stored", view.set_aside_bytes),
             ("oldest_seconds", "Age of the oldest request in it", view.oldest_s),
-            ("draining", "1 while it is being drained", view.draining),
+            ("draining", "1 while it is being drained", self._drain.active and not self._state.is_away),
         ):
             yield GaugeMetricFamily(f"otel_ingest_spool_{name}", text, value)
         counts = self._counts

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -132,6 +134,61 @@ def test_killed_with_a_spool_started_without_postgresql(tmp_path: Path, postgres
 
         assert sorted(postgres_of_own.bodies()) == ["first life 1", "first life 2", "second life"]
         assert b"second life" in server.get("/api/v1/logs?component=shop")
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `otel-ingest spool …`."""
+    return subprocess.run(
+        [sys.executable, "-m", "otel_ingest", "spool", *arguments],
+        env=harness.clean_environment(**environment),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+def test_the_spool_of_a_receiver_that_never_comes_back(tmp_path: Path, postgres_of_own: OwnPostgres) -> None:
+    """It is shown, verified and drained by commands; not while its receiver runs, and only once."""
+    spool = str(tmp_path / "data" / "spool" / "0")
+    url = {"OTEL_INGEST_DATABASE_URL": postgres_of_own.url}
+    with receiver(tmp_path, postgres_of_own) as server:
+        postgres_of_own.stop()
+        send(server, "orphan 1", "orphan 2", "orphan 3")
+        status = subprocess.run(
+            [sys.executable, "-m", "otel_ingest", "status"],
+            env=harness.clean_environment(**url, OTEL_INGEST_DATA_DIR=str(tmp_path / "data")),
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        owned = command("drain", spool, **url)
+        shown = json.loads(command("show", spool, "--json").stdout)
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait(20)
+    assert "spool: 3 requests, 3 records" in status.stderr
+    assert shown["owner"] == "running"
+    (file,) = Path(spool).glob("*.spool")
+    saved = file.read_bytes()
+    away = command("drain", spool, **url)
+    assert (away.returncode, away.stdout) == (1, "")
+    postgres_of_own.start()
+    assert owned.returncode == 1
+    assert "a running receiver owns" in owned.stderr
+
+    shown = json.loads(command("show", str(tmp_path / "data"), "--json").stdout)
+    assert (shown["owner"], shown["requests"], shown["records"]) == ("none", 3, 3)
+    whole = command("verify", spool)
+    drained = json.loads(command("drain", spool, "--json", **url).stdout)
+    assert (whole.returncode, drained["stored"], drained["requests_left"]) == (0, 3, 0)
+    assert sorted(postgres_of_own.bodies()) == ["orphan 1", "orphan 2", "orphan 3"]
+
+    # A copy of it somewhere else, one byte flipped: what is whole was stored before, the rest is set aside.
+    at = saved.index(b"orphan 2")
+    file.write_bytes(saved[:at] + b"O" + saved[at + 1 :])
+    assert command("verify", spool).returncode == 1
+    drained = json.loads(command("drain", spool, "--json", **url).stdout)
+    assert (drained["stored"], drained["duplicate"], drained["requests_left"]) == (0, 2, 0)
+    assert drained["set_aside_bytes"] > 0
+    assert sorted(postgres_of_own.bodies()) == ["orphan 1", "orphan 2", "orphan 3"]
 
 
 def test_sigterm_while_postgresql_is_away(tmp_path: Path, postgres_of_own: OwnPostgres) -> None:
