@@ -54,6 +54,9 @@ conformance: $(VENV)/.dev ## the 45 OTLP checks on both transports, as a table
 bench: $(VENV)/.dev ## committed records a second against raw COPY, in one run
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
+bench-wal: $(VENV)/.dev ## acknowledging after COMMIT against a write-ahead log always: p50, p99, throughput
+	@$(BIN)/python -m benchmarks.wal $(ARGS)
+
 roundtrip: $(VENV)/.dev ## N (10,000) generated requests of each signal and encoding, stored and exported, compared
 	@ROUNDTRIP_EXAMPLES=$(or $(N),10000) $(BIN)/python -m pytest -q tests/integration/test_export_roundtrip.py
 
@@ -76,4 +79,4 @@ killpoints: $(VENV)/.dev ## 500 kills at exact points of COPY, COMMIT and the an
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: help install up demo test test-fast test-node check format conformance bench bench-decode fuzz roundtrip volume chaos killpoints clean
+.PHONY: help install up demo test test-fast test-node check format conformance bench bench-wal bench-decode fuzz roundtrip volume chaos killpoints clean

@@ -24,9 +24,11 @@ from otel_ingest.cli.common import (
     windows,
 )
 from otel_ingest.config import Settings
+from otel_ingest.decoder import Decoder
 from otel_ingest.durable import Durable
 from otel_ingest.ingest import Ingest
 from otel_ingest.limits import Limits
+from otel_ingest.rate_limit import ComponentRates
 from otel_ingest.spool.drain import Drain, DrainTarget
 from otel_ingest.spool.format import UnknownVersionError
 from otel_ingest.spool.look import look, verify
@@ -131,9 +133,11 @@ async def _drain(settings: Settings, directories: list[Owned]) -> list[dict[str,
         state=state,
     )
     batcher.start()
+    decoder = Decoder(Limits(body_bytes_max=settings.body_bytes_max), settings.decode_bytes_max)
     ingest = Ingest(
         Durable(batcher, None, partial(outcome_of, engine)),
-        Limits(body_bytes_max=settings.body_bytes_max),
+        decoder,
+        ComponentRates(0),
         stats,
         time.time_ns,
     )
@@ -145,6 +149,7 @@ async def _drain(settings: Settings, directories: list[Owned]) -> list[dict[str,
         return [await _drain_one(owned, target, state, stats) for owned in directories]
     finally:
         await batcher.close(settings.drain_timeout_s)
+        await decoder.close()
         await engine.dispose()
 
 

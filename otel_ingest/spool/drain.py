@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from otel_ingest.errors import RequestError, TransientError
+from otel_ingest.errors import IngestError, MalformedRequest
 from otel_ingest.spool.format import Damage, Frame, SpooledRequest
 from otel_ingest.spool.segments import Segment
 from otel_ingest.spool.spool import Spool
@@ -39,8 +39,8 @@ Place = tuple[bytes, int]
 class DrainTarget:
     """Where a drain puts what it reads.
 
-    ``replay`` stores one request, once however often it is called with its place. Raises TransientError: not now;
-    RequestError: never. ``lost`` counts records that were damaged or can never be stored. ``forget`` is told that a
+    ``replay`` stores one request, once however often it is called with its place. Raises MalformedRequest:
+    never; any other error: not now. ``lost`` counts records that were damaged or can never be stored. ``forget`` is told that a
     segment is gone for good. ``probe`` raises StoreError while PostgreSQL does not take writes.
     """
 
@@ -205,7 +205,7 @@ class Drain:
         try:
             await self._target.replay(frame.request, place)
             self._state.back()
-        except RequestError as error:
+        except MalformedRequest as error:
             try:
                 await self._never(spool, segment, frame, str(error))
             except OSError as refused:
@@ -214,7 +214,7 @@ class Drain:
         except Exception as error:  # noqa: BLE001 - it stays in the spool, whatever it was
             self._tries[place] = self._tries.get(place, 0) + 1
             reading.failed = str(error)
-            if not isinstance(error, TransientError):
+            if not isinstance(error, IngestError):
                 _log.error("unexpected error while replaying", exc_info=error)
             return
         self._tries.pop(place, None)
