@@ -1,6 +1,7 @@
 """PostgreSQL goes away while services send: nothing is refused, nothing is lost, nothing is stored twice."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -185,3 +186,17 @@ def test_without_a_spool_it_refuses(tmp_path: Path, postgres_of_own: OwnPostgres
 
         assert postgres_of_own.bodies() == ["taken"]
     assert not (tmp_path / "data" / "spool").exists()
+
+
+def test_the_embedded_postgresql_is_started_again(tmp_path: Path) -> None:
+    """Somebody kills it: the next requests are acknowledged, it runs again by itself, all is there."""
+    with harness.running(tmp_path / "data") as server:
+        send(server, "before")
+        pid_file = tmp_path / "data" / "postgres" / "postmaster.pid"
+        os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
+        send(server, "meanwhile 1", "meanwhile 2")
+        until(lambda: spooled(server) == 0 and server.get("/readyz", role=None) == b"ready")
+
+        with server.sql() as cursor:
+            stored = cursor.execute("SELECT body FROM log_records ORDER BY body").fetchall()
+        assert [str(row[0]) for row in stored] == ["before", "meanwhile 1", "meanwhile 2"]
