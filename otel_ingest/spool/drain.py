@@ -39,9 +39,9 @@ Place = tuple[bytes, int]
 class DrainTarget:
     """Where a drain puts what it reads.
 
-    ``replay`` stores one request, once however often it is called with its place. Raises MalformedRequest:
-    never; any other error: not now. ``lost`` counts records that were damaged or can never be stored. ``forget`` is told that a
-    segment is gone for good. ``probe`` raises StoreError while PostgreSQL does not take writes.
+    ``replay`` stores one request, once however often it is called with its place. Raises MalformedRequest: it can never
+    be stored; any other error: not now. ``lost`` counts records that were damaged or can never be stored. ``forget`` is
+    told that a segment is gone for good. ``probe`` raises StoreError while PostgreSQL does not take writes.
     """
 
     replay: Callable[[SpooledRequest, Place], Awaitable[None]]
