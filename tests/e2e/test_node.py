@@ -22,6 +22,7 @@ PYTHON_APP = Path(__file__).with_name("apps") / "chain.py"
 NODE_APP = PACKAGE / "test" / "apps" / "chain.js"
 WAIT_S = 30.0
 CHAIN = ("a", "b", "c")  # Python, Node, Python
+SECRET = "correct horse"
 
 
 def npm(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -93,6 +94,12 @@ def python(name: str, *following: str) -> list[str]:
     return [str(instrument), sys.executable, str(PYTHON_APP), name, *following]
 
 
+def trace_token() -> str:
+    """Return a value for X-Trace-Log, made by the Node distribution."""
+    code = f"console.log(require({json.dumps(str(PACKAGE))}).traceToken({json.dumps(SECRET)}, 600))"
+    return subprocess.run(["node", "-e", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def get(url: str, **headers: str) -> str:
     """GET a URL, with its answer's text."""
     request = urllib.request.Request(url, headers={k.replace("_", "-"): v for k, v in headers.items()})  # noqa: S310
@@ -121,24 +128,27 @@ def until(condition: Callable[[], bool], what: str) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("node_package")
 def test_one_trace_through_python_node_and_python(tmp_path: Path) -> None:
-    """A request through three services is one trace with the log records of all, each with trace and span."""
+    """One trace with the records of all three services; with X-Trace-Log every level of that one request."""
+    both = {"OTEL_PYTHON_DISTRO": "otel_ingest", "OTEL_INGEST_CLIENT_TRACE_SECRET": SECRET}
     with harness.running(tmp_path / "data") as server, ExitStack() as stack:
-        c = stack.enter_context(service("c", python("c"), server, tmp_path))
-        b = stack.enter_context(service("b", node("b", c), server, tmp_path))
-        a = stack.enter_context(service("a", python("a", b), server, tmp_path))
-        assert get(f"{a}/go") == "abc"
+        c = stack.enter_context(service("c", python("c"), server, tmp_path, **both))
+        b = stack.enter_context(service("b", node("b", c), server, tmp_path, **both))
+        a = stack.enter_context(service("a", python("a", b), server, tmp_path, **both))
+        assert get(f"{a}/go") == get(f"{a}/go", X_Trace_Log=trace_token()) == "abc"
         until(
-            lambda: all(any(r["body"] == f"{n} ends" for r in logs(server, n)) for n in CHAIN),
-            "the last record of each",
+            lambda: all(len([r for r in logs(server, n) if r["body"] == f"{n} ends"]) == 2 for n in CHAIN),
+            "the last records of each",
         )
         ours = [
             r for n in CHAIN for r in logs(server, n) if isinstance(r["body"], str) and r["body"].startswith(f"{n} ")
         ]
 
-    assert {r["body"] for r in ours} == {"a begins", "a ends", "c begins", "c ends"} | {
-        f"b {what}" for what in ("begins", "ends", "winston", "console")
-    }
-    assert len({r["trace_id"] for r in ours}) == 1
+    plain, full = sorted(
+        ({r["body"] for r in ours if r["trace_id"] == t} for t in {r["trace_id"] for r in ours}), key=len
+    )
+    usual = {f"{n} {what}" for n in CHAIN for what in ("begins", "ends")} | {"b winston", "b console"}
+    assert plain == usual
+    assert full == usual | {f"{n} debug" for n in CHAIN} | {"b trace", "b winston debug", "b console debug"}
     assert all(r["trace_id"] and r["span_id"] for r in ours)
 
 

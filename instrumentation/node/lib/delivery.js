@@ -33,7 +33,8 @@ class Delivery {
 
   /** Look for what processes that are gone left behind, and send it. */
   async adopt() {
-    if (await this.spool?.adopt()) for (const lane of this.lanes.values()) lane.kick();
+    const adopted = await this.spool?.adopt().catch(() => 0);
+    if (adopted) for (const lane of this.lanes.values()) lane.kick();
   }
 
   /** Batches in memory, under way included. */
@@ -51,7 +52,7 @@ class Delivery {
     /** @type {NodeJS.Timeout | undefined} */
     let timer;
     const over = new Promise((resolve) => { timer = setTimeout(resolve, budgetMs); }); // keeps the process for that long
-    await Promise.race([Promise.all([...this.lanes.values()].map((lane) => lane.drain())), over]);
+    await Promise.race([Promise.allSettled([...this.lanes.values()].map((lane) => lane.drain())), over]);
     clearTimeout(timer);
   }
 

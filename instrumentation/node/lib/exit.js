@@ -32,7 +32,22 @@ class Exit {
   install() {
     if (isMainThread) for (const signal of /** @type {(keyof typeof SIGNALS)[]} */ (Object.keys(SIGNALS))) this.#onSignal(signal);
     process.on('beforeExit', () => void this.#beforeExit());
-    process.on('exit', () => this.atExit());
+    this.#last(() => this.atExit());
+  }
+
+  /** Be the last listener of the exit, so that what the application logs in its own is seen. @param {() => void} listener */
+  #last(listener) {
+    let waits = false;
+    process.on('exit', listener);
+    process.on('newListener', (event, added) => {
+      if (event !== 'exit' || added === listener || waits) return;
+      waits = true;
+      process.nextTick(() => {
+        waits = false;
+        process.removeListener('exit', listener);
+        process.on('exit', listener);
+      });
+    });
   }
 
   /** Send what is there. Resolves within the budget. @param {boolean} last whether the process ends behind this */

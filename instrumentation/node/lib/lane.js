@@ -91,14 +91,20 @@ class Lane {
         if (this.#leave(batch)) report.count('spooled', this.signal, batch.records);
         else if (batch.entry) spool.remove({ name: batch.entry }); // delivered, or written by the exit, meanwhile
       }
-      this.spilling = undefined;
-    })();
+    })().catch((error) => this.#odd(error)).finally(() => { this.spilling = undefined; });
+  }
+
+  /** What cannot happen must not reach the application when it does. @param {Error} error */
+  #odd(error) {
+    this.current = undefined;
+    this.shared.report.loud('odd', `an error of our own in delivery, tried again later: ${error.stack}`);
+    this.#failed({ kind: 'retry', detail: error.message });
   }
 
   /** Go on, unless that happens already or waits for its time. */
   kick() {
     if (this.running || this.timer) return;
-    this.running = this.#run().finally(() => { this.running = undefined; });
+    this.running = this.#run().catch((error) => this.#odd(error)).finally(() => { this.running = undefined; });
   }
 
   /** The receiver is known to be back: go on now. */
@@ -179,6 +185,7 @@ class Lane {
       report.loud('away', `${this.transport.endpoint} does not take ${this.signal} (${answer.detail}); ${kept}`);
     }
     if (this.down) this.#spill();
+    clearTimeout(this.timer);
     const most = Math.min(BACKOFF_FIRST_MS * 2 ** Math.min(this.failures, 16), BACKOFF_MAX_MS);
     const wait = Math.max(random() * most, answer.retryAfterMs ?? 0, BACKOFF_LEAST_MS);
     this.timer = setTimeout(() => this.wake(), wait);

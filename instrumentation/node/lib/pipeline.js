@@ -7,7 +7,26 @@ const { SIGNALS } = require('./signals');
 
 const RESOURCE_POLL_MS = 20;
 const RESOURCE_TRIES_MAX = 50; // a second in all; a detector that takes longer is not waited for
-const SLICE = 64; // records redacted in one turn of the event loop, below a millisecond in all but odd cases
+const SLICE_MS = 1; // redacting in one turn of the event loop; a record is begun before that is over
+const SLICE_LOOK = 16; // records between two looks at the clock
+const WAITING_BYTES_MAX = 4 * 1024 * 1024; // of texts that wait to be encoded: past it the caller encodes, as when the queue is full
+
+/** Bytes of a record's texts, roughly: what is nested deeper than two levels is taken for small. @param {any} item */
+function weigh(item) {
+  const { body, attributes } = item;
+  return (typeof body === 'string' ? body.length : 0) + weighMap(attributes, 1);
+}
+
+/** @param {any} map @param {number} deeper @returns {number} */
+function weighMap(map, deeper) {
+  let bytes = 0;
+  for (const key in map) {
+    const value = map[key];
+    if (typeof value === 'string') bytes += value.length;
+    else if (typeof value === 'object' && value !== null && deeper) bytes += weighMap(value, deeper - 1);
+  }
+  return bytes;
+}
 
 class Pipeline {
   /**
@@ -29,6 +48,7 @@ class Pipeline {
     this.raw = [];
     /** @type {any[]} redacted, not yet encoded */
     this.clean = [];
+    this.bytes = 0; // of texts in raw, roughly
     /** @type {NodeJS.Timeout | undefined} */
     this.timer = undefined;
     this.stepping = false;
@@ -38,8 +58,10 @@ class Pipeline {
   /** @param {any} item */
   add(item) {
     this.raw.push(item);
+    this.bytes += weigh(item);
     const { length } = this.raw;
     if (length >= this.sizes.queueMax) this.flushSync(this.sizes.batchMax);
+    else if (this.bytes > WAITING_BYTES_MAX) this.flushSync();
     else if (length >= this.sizes.batchMax) this.#step();
     else if (!this.timer && !this.stepping) {
       this.timer = setTimeout(() => this.#step(), this.sizes.delayMs);
@@ -55,7 +77,7 @@ class Pipeline {
     setImmediate(() => {
       this.stepping = false;
       if (this.#resourcePending()) return;
-      this.#redactSome(SLICE);
+      for (const end = performance.now() + SLICE_MS; this.#redactSome(SLICE_LOOK) && performance.now() < end;);
       if (this.raw.length === 0 || this.clean.length >= this.sizes.batchMax) this.#encode();
       if (this.raw.length) this.#step();
     });
@@ -69,9 +91,12 @@ class Pipeline {
     return true;
   }
 
-  /** @param {number} most */
+  /** @param {number} most @returns {boolean} whether there was anything to do */
   #redactSome(most) {
-    for (const item of this.raw.splice(0, Math.min(most, this.sizes.batchMax - this.clean.length))) this.clean.push(this.redact(item));
+    const items = this.raw.splice(0, Math.min(most, this.sizes.batchMax - this.clean.length));
+    for (const item of items) this.clean.push(this.redact(item));
+    if (this.raw.length === 0) this.bytes = 0;
+    return items.length > 0;
   }
 
   #encode() {

@@ -1,10 +1,19 @@
 'use strict';
 // The ends of the SDK's three pipelines: each hands what it gets to a Pipeline or to delivery, and waits for nothing.
 
-const { TraceFlags } = require('@opentelemetry/api');
+const { TraceFlags, diag } = require('@opentelemetry/api');
 const { OTLPMetricExporterBase } = require('@opentelemetry/exporter-metrics-otlp-http');
 const { newBatch } = require('./batch');
 const { SIGNALS } = require('./signals');
+
+/** The application called us: no error of ours is its concern. @param {() => void} work */
+function safely(work) {
+  try {
+    work();
+  } catch (error) {
+    diag.error('otel-ingest: a record was not taken', error);
+  }
+}
 
 class LogProcessor {
   /** @param {import('./pipeline').Pipeline} pipeline */
@@ -14,7 +23,7 @@ class LogProcessor {
 
   /** @param {any} record */
   onEmit(record) {
-    this.pipeline.add(record);
+    safely(() => this.pipeline.add(record));
   }
 
   async forceFlush() {
@@ -36,7 +45,7 @@ class SpanProcessor {
 
   /** @param {import('@opentelemetry/sdk-node').tracing.ReadableSpan} span */
   onEnd(span) {
-    if (span.spanContext().traceFlags & TraceFlags.SAMPLED) this.pipeline.add(span);
+    if (span.spanContext().traceFlags & TraceFlags.SAMPLED) safely(() => this.pipeline.add(span));
   }
 
   async forceFlush() {

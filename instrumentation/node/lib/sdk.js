@@ -162,8 +162,8 @@ function instrumentations(parts) {
 function opampAgent(parts) {
   const { opamp } = parts.settings;
   const grpcAlone = parts.transports.logs.protocol === 'grpc';
-  if (opamp.toLowerCase() === 'off' || (opamp.toLowerCase() === 'on' && grpcAlone)) return undefined;
-  const client = httpClient('OPAMP', 'v1/opamp', 'application/x-protobuf', opamp.toLowerCase() === 'on' ? undefined : opamp);
+  if (opamp === 'off' || (opamp === 'on' && grpcAlone)) return undefined;
+  const client = httpClient('OPAMP', 'v1/opamp', 'application/x-protobuf', opamp === 'on' ? undefined : opamp);
   const at = parts.resource.attributes;
   const agent = new OpampAgent({
     post: (body, timeoutMs) => client.post(body, {}, timeoutMs),

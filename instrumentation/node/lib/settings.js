@@ -62,6 +62,13 @@ function sizes(env, kind) {
   };
 }
 
+/** "off", "on", or a URL. @param {NodeJS.ProcessEnv} env */
+function opamp(env) {
+  const wanted = (env[`${PREFIX}OPAMP`] || 'on').trim();
+  if (wanted.toLowerCase() === 'off') return 'off';
+  return wanted.toLowerCase() === 'on' ? env.OTEL_INGEST_OPAMP_ENDPOINT || 'on' : wanted;
+}
+
 /**
  * What a user wants redacted beyond the shared rules.
  * @param {NodeJS.ProcessEnv} env @returns {import('./redaction/engine').Options}
@@ -116,7 +123,7 @@ function readSettings(env, say) {
     memoryBytesMax: number(env, `${PREFIX}MEMORY_MB`, 32, say) * MIB, // encoded batches
     exitMs: number(env, `${PREFIX}EXIT_S`, 2, say) * 1000, // network at exit; orchestrators kill after 10 s and more
     level: (env[`${PREFIX}LEVEL`] || 'INFO').trim().toUpperCase(), // of the console, which has none of its own
-    opamp: (env[`${PREFIX}OPAMP`] || 'on').trim(),
+    opamp: opamp(env),
     traceHeader: header,
     traceSecret: secret,
     traceRecordsMax: number(env, `${PREFIX}TRACE_RECORDS`, 5000, say),

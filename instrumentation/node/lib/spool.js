@@ -153,7 +153,11 @@ class Spool {
   remove({ name }) {
     const entry = this.entries.find((e) => e.name === name);
     if (entry) this.#forget(entry);
-    fs.rmSync(path.join(this.own, name), { force: true });
+    try {
+      fs.rmSync(path.join(this.own, name), { force: true });
+    } catch (error) {
+      this.#refused(error); // it will be sent once more by the next process, and stored once, by its id
+    }
   }
 
   /** @param {Entry} entry */
@@ -183,7 +187,7 @@ class Spool {
 
   /** Take over what processes of this service left that are gone. @returns {Promise<number>} batches */
   async adopt() {
-    let adopted = 0;
+    let adopted = 0; // whatever is in the way of a single file or directory is left to the next time
     for (const name of await list(this.service)) {
       const directory = path.join(this.service, name);
       if (!name.startsWith('node-') || directory === this.own || alive(name, directory)) continue;
@@ -228,11 +232,20 @@ async function list(directory) {
   return fs.promises.readdir(directory).then((names) => names.sort(), () => []);
 }
 
+/** @param {string} directory */
+function touchedMs(directory) {
+  try {
+    return fs.statSync(directory).mtimeMs;
+  } catch {
+    return Date.now(); // not to be looked at, or gone: nothing to take over
+  }
+}
+
 /** Whether the process that owns a spool directory still runs. @param {string} name @param {string} directory */
 function alive(name, directory) {
   const m = /^node-(.*)-(\d+)-(\d+)(?:-t\d+)?$/.exec(name);
   if (!m) return true;
-  if (m[1] !== os.hostname()) return Date.now() - (fs.statSync(directory, { throwIfNoEntry: false })?.mtimeMs ?? 0) < FOREIGN_LEASE_MS;
+  if (m[1] !== os.hostname()) return Date.now() - touchedMs(directory) < FOREIGN_LEASE_MS;
   try {
     process.kill(Number(m[2]), 0);
   } catch (error) {

@@ -90,6 +90,26 @@ test("an application's own SIGTERM handler decides", async (t) => {
   assert.deepEqual(numbers(sink), [...ALL, 500]);
 });
 
+test('what is logged in the application\'s own exit handler is seen', async (t) => {
+  const sink = await startSink(t);
+  const app = runApp(t, `${LOG_500} process.on('exit', () => log.info('record 500')); function end() {}`, { sink: sink.url });
+
+  assert.deepEqual(await app.ended, { code: 0, signal: null });
+  assert.deepEqual(numbers(sink), [...ALL, 500]);
+});
+
+test('records of megabytes wait in bounded memory, and arrive', async (t) => {
+  const sink = await startSink(t);
+  const app = runApp(t, `
+    const log = require_('pino')({}, { write() {} });
+    for (let n = 0; n < 100; n++) log.info({ big: 'x'.repeat(500_000) }, 'record %d', n);
+    console.log('rss ' + Math.round(process.memoryUsage().rss / 1e6));`, { sink: sink.url });
+
+  assert.deepEqual(await app.ended, { code: 0, signal: null });
+  assert.equal(numbers(sink).length + filesUnder(app.spool).reduce((sum, file) => sum + Number(/-logs-(\d+)-/.exec(file)?.[1]), 0), 100);
+  assert.ok(sink.requests.filter((r) => r.path === '/v1/logs').every((r) => JSON.stringify(r.body).length < 8e6));
+});
+
 test('SIGKILL with spool=always: what was encoded is on disk', async (t) => {
   const spool = temporary(t);
   const app = runApp(t, `
