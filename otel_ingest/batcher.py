@@ -163,6 +163,8 @@ class Batcher:
             _settle(entries, StoreUnavailable("not stored: an unexpected error in the server"))
             _log.exception("unexpected error while storing")
             return
+        if not outcomes:  # all were given up meanwhile: nothing was written, so nothing is proven
+            return
         self._committed_s = time.monotonic()
         self._state.back()
         self._stats.commit_s.observe(time.perf_counter() - started)

@@ -17,6 +17,7 @@ from storage.engine import psycopg_url, session_options
 from storage.errors import PermanentStoreError
 
 _LOCK_KEY = 0x6F74_6C70_0002
+_CONNECT_TIMEOUT_S = 5
 
 
 def script_location() -> Path:
@@ -69,7 +70,11 @@ def _run(url: str, work: Callable[[Config], Any]) -> None:
     """Run an Alembic command on one connection, under an advisory lock of the session."""
     config = Config()
     config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
-    engine = create_engine(psycopg_url(url), connect_args={"options": session_options()}, hide_parameters=True)
+    engine = create_engine(
+        psycopg_url(url),
+        connect_args={"options": session_options(), "connect_timeout": _CONNECT_TIMEOUT_S},
+        hide_parameters=True,
+    )
     try:
         with engine.connect() as lock, engine.connect() as connection:
             lock.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})

@@ -16,6 +16,8 @@ from storage.engine import psycopg_url, session_options
 
 WRITER = "otel_ingest_writer"
 READER = "otel_ingest_reader"
+# A start waits for this while PostgreSQL answers nothing, and the senders wait for the start.
+_CONNECT_TIMEOUT_S = 3
 _LOCK_KEY = 0x6F74_6C70_0002  # the one of migrations: grants follow them
 
 _TELEMETRY = ("log_records", "spans", "metric_points")
@@ -226,7 +228,7 @@ def _connection(url: str) -> "Iterator[psycopg.Connection[tuple[object, ...]]]":
     """Yield a connection in a transaction; its errors are ours."""
     conninfo = psycopg_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     try:
-        with psycopg.connect(conninfo, connect_timeout=5, options=session_options()) as connection:
+        with psycopg.connect(conninfo, connect_timeout=_CONNECT_TIMEOUT_S, options=session_options()) as connection:
             yield connection
     except psycopg.Error as error:
         raise translate(error) from error

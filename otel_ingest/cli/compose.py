@@ -112,11 +112,12 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
 
 async def _prepare(preparation: Preparation, spooling: Spooling) -> None:
     """Prepare PostgreSQL, or begin without it where there is a spool: it is prepared once it is back."""
-    try:
+    if spooling.own is None:
         await preparation.prepare()
+        return
+    try:
+        await preparation.begin()
     except RetryableStoreError as error:
-        if spooling.own is None:
-            raise
         spooling.state.away(str(error))
 
 

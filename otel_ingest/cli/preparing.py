@@ -19,8 +19,10 @@ from storage.errors import RetryableStoreError, StoreError
 
 _log = structlog.get_logger(__name__)
 
-# PostgreSQL may be behind a network that says nothing; the SDKs wait 10 s for an answer.
+# PostgreSQL may be behind a network that says nothing.
 _PREPARE_TIMEOUT_S = 20.0
+# With a spool, exports are taken without PostgreSQL: their senders, who wait for 10 s in all, need not wait for it.
+_START_PATIENCE_S = 3.0
 _LOOK_EVERY_S = 0.5
 ROLES = (roles.WRITER, roles.READER)
 
@@ -37,20 +39,27 @@ class Preparation:
         self.read_token = _token_file(settings, "read")
         self.ingest_token_exists = True
 
-    async def prepare(self) -> None:
+    async def begin(self) -> None:
+        """Prepare for a server that can begin without: wait briefly, but on the first start, when it has no tokens yet.
+
+        Raises StoreError.
+        """
+        await self.prepare(_START_PATIENCE_S if self.read_token else _PREPARE_TIMEOUT_S)
+
+    async def prepare(self, patience_s: float = _PREPARE_TIMEOUT_S) -> None:
         """Upgrade the schema, see to the roles, make partitions and first tokens. Raises StoreError.
 
         Without the owner's URL the schema must be up to date already: ``otel-ingest migrate`` is another's step then.
         """
         try:
-            async with asyncio.timeout(_PREPARE_TIMEOUT_S):
+            async with asyncio.timeout(patience_s):
                 if self._access.owner is None:
                     await migrate.require_head(self._access.write)
                     await self.maintain(datetime.now(UTC))
                 else:
                     await self._prepare_as(self._access.owner)
         except TimeoutError as error:
-            raise RetryableStoreError(f"PostgreSQL did not answer for {_PREPARE_TIMEOUT_S:.0f} s") from error
+            raise RetryableStoreError(f"PostgreSQL did not answer for {patience_s:.0f} s") from error
         self._done = True
 
     async def _prepare_as(self, owner: str) -> None:

@@ -32,7 +32,7 @@ async def run(seed: int, seconds: float, setup: Setup) -> bool:
         await world.stop_load()
         await world.drained()
         calls, answers = world.read_journals()
-        verdict = judge(calls, world.stored())
+        verdict = judge(calls, await asyncio.to_thread(world.stored))
         ledger = await world.receiver.ledger()
         unexpected = world.receiver.unexpected()
         starts, peak = world.receiver.starts, world.receiver.peak_rss_bytes

@@ -5,7 +5,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -102,17 +102,25 @@ class Database:
         """SIGCONT to all of it."""
         _signal_all(self.processes(), signal.SIGCONT)
 
-    def set_read_only(self, *, on: bool) -> None:
-        """Have transactions refuse to write from their next beginning on, as on a standby after a failover."""
-        with self.connect() as connection:
-            connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}")
-            connection.execute("SELECT pg_reload_conf()")
+    @contextlib.asynccontextmanager
+    async def _session(self) -> AsyncIterator[psycopg.AsyncConnection[tuple[object, ...]]]:
+        """Yield a connection that does not hold up the proxy, which lives in the same event loop."""
+        assert self._server is not None
+        url = self._server.url.replace("+psycopg", "")
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=20) as connection:
+            yield connection
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    async def set_read_only(self, *, on: bool) -> None:
+        """Have transactions refuse to write from their next beginning on, as on a standby after a failover."""
+        async with self._session() as connection:
+            await connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}")
+            await connection.execute("SELECT pg_reload_conf()")
+
+    @contextlib.asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
         """Hold the lock that ALTER TABLE takes: nobody reads or writes log records and spans meanwhile."""
-        with self.connect() as connection, connection.transaction():
-            connection.execute("LOCK TABLE log_records, spans IN ACCESS EXCLUSIVE MODE")
+        async with self._session() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE log_records, spans IN ACCESS EXCLUSIVE MODE")
             yield
 
     def log_tail(self) -> str:

@@ -46,11 +46,11 @@ async def _do(stage: Stage, fault: Fault) -> None:
         case Kind.POSTGRES_KILL | Kind.POSTGRES_IMMEDIATE | Kind.POSTGRES_FREEZE:
             await _postgres(stage, fault)
         case Kind.POSTGRES_READ_ONLY:
-            stage.database.set_read_only(on=True)
+            await stage.database.set_read_only(on=True)
             await asyncio.sleep(fault.lasts_s)
-            stage.database.set_read_only(on=False)
+            await stage.database.set_read_only(on=False)
         case Kind.POSTGRES_LOCKED:
-            with stage.database.locked():
+            async with stage.database.locked():
                 await asyncio.sleep(fault.lasts_s)
         case Kind.POSTGRES_FULL:
             assert stage.database.disk is not None

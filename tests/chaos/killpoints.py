@@ -151,7 +151,7 @@ async def run(seed: int, count: int, setup: Setup) -> bool:
         await world.stop_load()
         await world.drained()
         calls, answers = world.read_journals()
-        verdict = judge(calls, world.stored())
+        verdict = judge(calls, await asyncio.to_thread(world.stored))
         unexpected = world.receiver.unexpected()
         starts = world.receiver.starts
     missing = report.refusals_without_delay(answers)
