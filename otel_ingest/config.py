@@ -114,6 +114,11 @@ class Settings(TlsSettings, BaseSettings):
         default=False,
         description="Ask for a token with the ingest role on loopback too; elsewhere it always is",
     )
+    redact: bool = Field(
+        default=True,
+        description="Mask secrets that clients let through, by the rules of instrumentation/redaction; false stores "
+        "every request exactly as it came",
+    )
     insecure: bool = Field(
         default=False,
         description="Listen beyond loopback without TLS: only behind a proxy that ends TLS",

@@ -19,6 +19,8 @@ from otel_ingest import memory
 from otel_ingest.decoding import Decoding
 from otel_ingest.errors import IngestError, MalformedRequest, RequestTooLarge
 from otel_ingest.limits import Limits, Rejection
+from otel_ingest.redact import Found, SecondLine
+from otel_ingest.redaction import shared_rules
 from otel_ingest.signals import SIGNALS
 from otel_ingest.wire import Encoding
 from storage.rows import ResourceRow, ScopeRow
@@ -52,6 +54,7 @@ class End:
     scopes: dict[bytes, ScopeRow]
     rejections: list[Rejection]
     bytes_by_component: dict[str, int]
+    masked: Found
 
 
 @dataclass(slots=True)
@@ -64,27 +67,32 @@ class Failure:
 
 
 def main() -> None:
-    """Serve until the input ends. The first piece of input is the pickled Limits and the memory limit in bytes."""
+    """Serve until the input ends.
+
+    The first piece of input is the pickled Limits, the memory limit in bytes, and whether secrets are masked.
+    """
     # Ctrl-C is for the server, which finishes what it accepted with our help.
     for number in (signals.SIGINT, signals.SIGTERM):
         signals.signal(number, signals.SIG_IGN)
     os.nice(_NICE)
     source, target = sys.stdin.buffer, sys.stdout.buffer
     # From the process that started us, like all that is read here.
-    limits, memory_bytes = pickle.loads(_exactly(source, LENGTH.unpack(_exactly(source, LENGTH.size))[0]))  # noqa: S301
+    setup = _exactly(source, LENGTH.unpack(_exactly(source, LENGTH.size))[0])
+    limits, memory_bytes, redact = pickle.loads(setup)  # noqa: S301
+    second_line = SecondLine(shared_rules()) if redact else None
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     memory.tame()
     gc.freeze()
     gc.disable()
     while header := source.read(HEADER.size):
-        _serve(header, source, target, limits)
+        _serve(header, source, target, limits, second_line)
         target.flush()
         memory.trim()
 
 
-def _serve(header: bytes, source: BinaryIO, target: BinaryIO, limits: Limits) -> None:
+def _serve(header: bytes, source: BinaryIO, target: BinaryIO, limits: Limits, second_line: SecondLine | None) -> None:
     try:
-        failure = _attempt(header, source, target, limits)
+        failure = _attempt(header, source, target, limits, second_line)
     except MemoryError:
         failure = None
     else:
@@ -95,12 +103,15 @@ def _serve(header: bytes, source: BinaryIO, target: BinaryIO, limits: Limits) ->
     _send(target, _too_large(HEADER.unpack(header)[3]))
 
 
-def _attempt(header: bytes, source: BinaryIO, target: BinaryIO, limits: Limits) -> Failure | None:
+def _attempt(
+    header: bytes, source: BinaryIO, target: BinaryIO, limits: Limits, second_line: SecondLine | None
+) -> Failure | None:
     """Decode a request and send its rows; return why not. Raises MemoryError."""
     signal, encoding, received_ns, size = HEADER.unpack(header)
     try:
         # Not by a name: once it is parsed, its memory is wanted for the rows.
-        _decode(Decoding(SIGNALS[signal], _body(source, size), list(Encoding)[encoding], limits, received_ns), target)
+        kind = list(Encoding)[encoding]
+        _decode(Decoding(SIGNALS[signal], _body(source, size), kind, limits, received_ns, second_line), target)
     except MalformedRequest as error:
         return Failure(MalformedRequest.__name__, str(error), error.field)
     except IngestError as error:
@@ -123,7 +134,8 @@ def _decode(decoding: Decoding, target: BinaryIO) -> None:
         more = decoding.turn(_RECORDS_A_PIECE)
         _send(target, Piece(batch.rows, decoded.positions, batch.size_bytes - before))
         batch.rows, decoded.positions = [], array("I")
-    _send(target, End(batch.days, batch.resources, batch.scopes, decoded.rejections, decoded.bytes_by_component))
+    rejections, masked = decoded.rejections, decoded.masked
+    _send(target, End(batch.days, batch.resources, batch.scopes, rejections, decoded.bytes_by_component, masked))
 
 
 def _too_large(size: int) -> Failure:

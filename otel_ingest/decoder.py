@@ -12,6 +12,7 @@ from otel_ingest import decode_worker, errors
 from otel_ingest.decode_worker import HEADER, LENGTH, End, Failure, Piece
 from otel_ingest.decoding import Decoded, Decoding
 from otel_ingest.limits import Limits
+from otel_ingest.redact import SecondLine
 from otel_ingest.signals import SIGNALS, Signal
 from otel_ingest.wire import Encoding
 from storage.batch import Batch
@@ -36,13 +37,17 @@ _ENCODINGS = list(Encoding)
 
 
 class Decoder:
-    """Decodes requests: bytes -> rows. ``memory_bytes`` bounds the process for large ones."""
+    """Decodes requests: bytes -> rows. ``memory_bytes`` bounds the process for large ones.
 
-    def __init__(self, limits: Limits, memory_bytes: int) -> None:
+    ``second_line`` masks the secrets that a client let through; None: rows say what came.
+    """
+
+    def __init__(self, limits: Limits, memory_bytes: int, second_line: SecondLine | None = None) -> None:
         self._limits = limits
+        self._second_line = second_line
         # One message at a time: what a message takes is not known before it is parsed.
         self._here = asyncio.Lock()
-        self._process = _DecodingProcess(limits, memory_bytes)
+        self._process = _DecodingProcess(limits, memory_bytes, redact=second_line is not None)
 
     async def decode(self, signal: Signal, body: bytes, encoding: Encoding, received_ns: int) -> Decoded:
         """Return the rows of ``body``, which came at ``received_ns``; lets others run meanwhile.
@@ -51,7 +56,7 @@ class Decoder:
         """
         if len(body) <= _HERE_BYTES_MAX[encoding]:
             async with self._here:
-                decoding = Decoding(signal, body, encoding, self._limits, received_ns)
+                decoding = Decoding(signal, body, encoding, self._limits, received_ns, self._second_line)
                 if decoding.records <= _HERE_RECORDS_MAX:
                     while decoding.turn(_RECORDS_A_TURN):  # noqa: ASYNC110 - it is at work, not waiting
                         await asyncio.sleep(0)
@@ -67,9 +72,8 @@ class Decoder:
 class _DecodingProcess:
     """``decode_worker``, started when it is needed, one request at a time."""
 
-    def __init__(self, limits: Limits, memory_bytes: int) -> None:
-        self._limits = limits
-        self._memory_bytes = memory_bytes
+    def __init__(self, limits: Limits, memory_bytes: int, *, redact: bool) -> None:
+        self._setup = pickle.dumps((limits, memory_bytes, redact))
         self._turn = asyncio.Lock()
         self._running: Process | None = None
         self._idle: asyncio.TimerHandle | None = None
@@ -109,9 +113,8 @@ class _DecodingProcess:
             self._running = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", _MAIN, stdin=PIPE, stdout=PIPE, limit=2 * _WRITE_BYTES
             )
-            setup = pickle.dumps((self._limits, self._memory_bytes))
             assert self._running.stdin is not None  # noqa: S101 - PIPE
-            self._running.stdin.write(LENGTH.pack(len(setup)) + setup)
+            self._running.stdin.write(LENGTH.pack(len(self._setup)) + self._setup)
         return self._running
 
     async def _exchange(
@@ -135,6 +138,7 @@ class _DecodingProcess:
             if isinstance(piece, End):
                 batch.days, batch.resources, batch.scopes = piece.days, piece.resources, piece.scopes
                 decoded.rejections, decoded.bytes_by_component = piece.rejections, piece.bytes_by_component
+                decoded.masked = piece.masked
                 return decoded
             batch.rows += piece.rows
             batch.size_bytes += piece.size_bytes

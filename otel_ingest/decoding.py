@@ -8,6 +8,7 @@ from typing import Any
 from otel_ingest.decode import decode
 from otel_ingest.decode.context import Item
 from otel_ingest.limits import Limits, Rejection
+from otel_ingest.redact import Found, SecondLine
 from otel_ingest.signals import METRICS, Signal
 from otel_ingest.wire import Encoding, parse
 from storage.batch import Batch
@@ -22,13 +23,14 @@ _REJECTIONS_MAX = 1_000
 class Decoded:
     """The rows of a request; ``positions`` holds each row's position in the request as sent (0-based).
 
-    ``bytes_by_component`` says how much of the batch is of which component.
+    ``bytes_by_component`` says how much of the batch is of which component, ``masked`` which secrets were in it.
     """
 
     batch: Batch
     positions: "array[int]" = field(default_factory=lambda: array("I"))
     rejections: list[Rejection] = field(default_factory=list)
     bytes_by_component: dict[str, int] = field(default_factory=dict)
+    masked: Found = field(default_factory=dict)
 
     def reject(self, rejection: Rejection) -> None:
         """Add a rejection; past _REJECTIONS_MAX only how many records it is."""
@@ -42,10 +44,23 @@ class Decoded:
 class Decoding:
     """One request while it is decoded. Raises MalformedRequest when it is no OTLP request at all."""
 
-    def __init__(self, signal: Signal, body: bytes, encoding: Encoding, limits: Limits, received_ns: int) -> None:
-        parsed = parse(signal, body, encoding, limits)
+    def __init__(
+        self,
+        signal: Signal,
+        body: bytes,
+        encoding: Encoding,
+        limits: Limits,
+        received_ns: int,
+        second_line: SecondLine | None = None,
+    ) -> None:
+        """``second_line`` masks the secrets that a client let through; None: rows say what came."""
+        masked: Found = {}
+        if second_line is None:
+            parsed = parse(signal, body, encoding, limits)
+        else:
+            parsed, masked = second_line.parse(signal, body, encoding, limits)
         self.records = records_in(signal, parsed.message)
-        self.decoded = Decoded(Batch(signal.table))
+        self.decoded = Decoded(Batch(signal.table), masked=masked)
         for rejection in parsed.rejections:
             self.decoded.reject(rejection)
         self._most = limits.records_max

@@ -15,6 +15,7 @@ from otel_ingest.durable import Durable
 from otel_ingest.errors import IngestError, MalformedRequest, StoreUnavailable, TransientError
 from otel_ingest.limits import Rejection
 from otel_ingest.rate_limit import ComponentRates
+from otel_ingest.redact import Found
 from otel_ingest.rejects import attach
 from otel_ingest.signals import BY_NAME, Signal
 from otel_ingest.spool.format import SpooledRequest
@@ -35,6 +36,8 @@ _HASH_HERE_BYTES = 1024 * 1024
 # Rows of a large body lie among others in the heap; a second later they are gone.
 _TRIM_BYTES = 4 * 1024 * 1024
 _TRIM_AFTER_S = 1.0
+# Components and rules that the log names, once each.
+_TOLD_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Ingest:
         self._rates = rates
         self._stats = stats
         self._clock_ns = clock_ns
+        self._told: set[tuple[str, str]] = set()
 
     async def export(
         self, signal: Signal, body: bytes, encoding: Encoding, transport: str, lease: Lease, batch_id: str = ""
@@ -121,6 +125,7 @@ class Ingest:
         key = await _key(signal, body, batch_id)
         received_ns = self._clock_ns()
         decoded = await self._decoder.decode(signal, body, encoding, received_ns)
+        self._tell(signal, decoded.masked)
         batch, rejections = decoded.batch, decoded.rejections
         batch.key = key
         attach(batch, signal, body, encoding, decoded.positions, rejections)
@@ -160,6 +165,7 @@ class Ingest:
         """
         signal = BY_NAME[request.signal]
         decoded = await self._decoder.decode(signal, request.body, Encoding(request.encoding), request.received_ns)
+        self._tell(signal, decoded.masked)
         batch, rejections = decoded.batch, decoded.rejections
         batch.key = await _key(signal, request.body, request.batch_id)
         attach(batch, signal, request.body, Encoding(request.encoding), decoded.positions, rejections)
@@ -169,6 +175,15 @@ class Ingest:
             reason = outcome.rejected[0].reason if outcome.rejected else rejections[0].reason
             _log.warning("records of a spooled request were rejected", signal=signal.name, reason=reason)
         self._stats.drained(signal, request.records, len(batch.rows), outcome)
+
+    def _tell(self, signal: Signal, masked: Found) -> None:
+        """Count the secrets that were masked, and name component and rule in the log, once each."""
+        for component, rules in masked.items():
+            self._stats.redacted(signal, rules)
+            news = {(component, rule) for rule in rules} - self._told
+            if news and len(self._told) < _TOLD_MAX:
+                self._told |= news
+                _log.warning("masked secrets that a client let through", component=component, rules=sorted(rules))
 
 
 async def _key(signal: Signal, body: bytes, batch_id: str) -> RequestKey:

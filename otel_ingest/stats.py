@@ -46,6 +46,12 @@ class ReceiverStats:
             registry=registry,
         )
         self.bugs = Counter("otel_ingest_unexpected_errors", "Errors that nobody foresaw", registry=registry)
+        self.redactions = Counter(
+            "otel_ingest_redacted",
+            "Records, resources and scopes with secrets that a client let through, masked here",
+            ["signal", "rule"],
+            registry=registry,
+        )
         self.queue_bytes = 0
         self.queue_capacity_bytes = 0
         self.budget: Budget | None = None
@@ -76,6 +82,11 @@ class ReceiverStats:
             if records or name != "failed":
                 key = (name, signal.metric_noun, transport)
                 self._by_transport[key] = self._by_transport.get(key, 0) + records
+
+    def redacted(self, signal: Signal, rules: Mapping[str, int]) -> None:
+        """Count what the second line masked, {rule: records}."""
+        for rule, records in rules.items():
+            self.redactions.labels(signal.name, rule).inc(records)
 
     def recovered(self, records: Mapping[str, int]) -> None:
         """Count what was found in a spool, {signal: records}."""

@@ -32,6 +32,8 @@ from otel_ingest.listener import HttpListener, address_of, bind
 from otel_ingest.opamp import OpampServer
 from otel_ingest.opamp_app import OpampApp
 from otel_ingest.rate_limit import ComponentRates
+from otel_ingest.redact import SecondLine
+from otel_ingest.redaction import shared_rules
 from otel_ingest.server import Receiver
 from otel_ingest.stats import ReceiverStats
 from otel_ingest.store_state import StoreState
@@ -151,7 +153,8 @@ def _receiver(
     )
     batcher.start()
     durable = Durable(batcher, spooling.own, partial(outcome_of, engine))
-    decoder = Decoder(limits, settings.decode_bytes_max)
+    second_line = SecondLine(shared_rules()) if settings.redact else None
+    decoder = Decoder(limits, settings.decode_bytes_max, second_line)
     rates = ComponentRates(settings.component_bytes_per_s_max)
     ingest = Ingest(durable, decoder, rates, stats, time.time_ns)
     spooling.start(ingest, engine, preparation.probe)

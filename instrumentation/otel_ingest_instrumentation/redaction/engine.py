@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from otel_ingest_instrumentation.redaction.names import Names
-from otel_ingest_instrumentation.redaction.text import Mask, TextRules
+from .names import Names
+from .text import Mask, TextRules
 
 _MASKED = re.compile(r"\['?\[?(?:REDACTED[^\]]{0,40}|HMAC:[0-9a-f]{16})\](?:'\])?")
 FAILED = "[REDACTED: redaction failed]"
@@ -115,6 +115,11 @@ class Redactor:
             return value
         found.update(f"{path}:{rule}" for rule in rules)
         return clean.decode("utf-8", "replace")
+
+    def field(self, key: str, value: Any, found: set[str]) -> tuple[str, Any]:
+        """Return one field of a record without its secrets; the value is ``DROPPED`` where the field is to go."""
+        clean = self.mapping({key: value}, "", found)
+        return next(iter(clean.items()), (key, DROPPED))
 
     def value(self, value: Any, path: str, found: set[str], depth: int = 0) -> Any:  # noqa: PLR0911  # one a kind
         """Return any value without its secrets; maps and lists are copied where something changed."""

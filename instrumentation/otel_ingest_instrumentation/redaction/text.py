@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from otel_ingest_instrumentation.redaction import checks, patterns
-from otel_ingest_instrumentation.redaction.names import Names, words
-from otel_ingest_instrumentation.redaction.patterns import Match, Pattern, compile_pattern
+from . import checks, patterns
+from .names import Names, words
+from .patterns import Match, Pattern, compile_pattern
 
 Span = tuple[int, int]
 URL_STARTS = b"?&"

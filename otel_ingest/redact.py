@@ -1,0 +1,234 @@
+"""PURE: the second line of redaction: what a client let through is masked before it becomes a row.
+
+The rules and the engine are the clients' own (``instrumentation/redaction``), so that one table of vectors holds all of
+them together. A request is searched once, as bytes: by value with the rules' own triggers, by name where a sensitive
+word stands in an attribute's key. Both searches are linear with google-re2, and cost 1.2 us a record; only a request
+with a hit is looked at record by record.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
+
+from otel_ingest.decode.context import component_of
+from otel_ingest.limits import Limits
+from otel_ingest.redaction import DROPPED, FAILED, Redactor
+from otel_ingest.redaction.patterns import compile_pattern
+from otel_ingest.signals import LOGS, METRICS, TRACES, Signal
+from otel_ingest.wire import Encoding, Parsed, parse
+from otel_ingest.wire.protobuf import parse_whole
+
+# Shown on a record that was changed: which fields, by which rules; never the secret.
+NOTE_KEY = "otel_ingest.redacted"
+_NOTE_CHARS_MAX = 512
+# What may stand in a key between the letters of a word, and behind it until the tag of the value (field 2), or of the
+# next item of a list (field 1): `--api-key` there is a name as well.
+_BETWEEN = "[^A-Za-z0-9]{0,2}"
+_REST = r"[A-Za-z0-9_.@$/:\[\] -]{0,64}[\x12\n]"
+# The boundary before a match in a rule's pattern; the tag of a text field, and its length, where a text begins.
+_BOUNDARY = re.compile(r"^\(\?:\^\|\[\^[^\]]*\]\)")
+_TEXT_START = r'[\n\x12\x1a"*b][\s\S]'
+_POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
+
+
+Found = dict[str, Counter[str]]
+"""Component -> rule -> how many records, resources and scopes it matched."""
+
+
+class SecondLine:
+    """Masks the secrets of requests, in place; safe to share between threads."""
+
+    def __init__(self, rules: Mapping[str, Any]) -> None:
+        self._redactor = Redactor(rules)
+        keys = _key_pattern(rules["names"], rules["sql"]["keys"])
+        # Two searches: together they are slower than each alone.
+        self._searches = (compile_pattern(keys), compile_pattern(_value_pattern(rules), "i"))
+
+    def suspicious(self, wire: bytes) -> bool:
+        """Return whether protobuf bytes may hold a secret; False is certain, but for names spelt to evade."""
+        return any(search.search(wire) is not None for search in self._searches)
+
+    def _is_suspicious(self, message: Any) -> bool:
+        return self.suspicious(message.SerializeToString())
+
+    def parse(self, signal: Signal, body: bytes, encoding: Encoding, limits: Limits) -> tuple[Parsed, Found]:
+        """Return the message of a body as ``wire.parse`` does, what is secret in it masked, and what that was.
+
+        Raises MalformedRequest.
+        """
+        parsed = parse(signal, body, encoding, limits)
+        wire = body if encoding is Encoding.PROTOBUF else parsed.message.SerializeToString()
+        if not self.suspicious(wire):
+            return parsed, {}
+        if parsed.is_shallow:
+            parsed = parse_whole(signal, body)
+            parsed.size_bytes = len(body)
+        return parsed, self.redact(signal, parsed.message)
+
+    def redact(self, signal: Signal, message: Any) -> Found:
+        """Mask what is secret in a request; return what it was."""
+        found: Found = {}
+        groups, scopes, records = _LEVELS[signal.name]
+        for group in getattr(message, groups):
+            component = component_of(group.resource.attributes)
+            rules = Counter(self._holder(group.resource))
+            for envelope in getattr(group, scopes):
+                rules.update(self._holder(envelope.scope))
+                for record in filter(self._is_suspicious, getattr(envelope, records)):
+                    rules.update(_RECORDS[signal.name](self, record))
+            if rules:
+                found.setdefault(component, Counter()).update(rules)
+        return found
+
+    def text(self, raw: bytes) -> bytes:
+        """Return any bytes without what is secret by its value, for showing them; not to be parsed again."""
+        return bytes(self._redactor.value(raw, "", set()))
+
+    def log_record(self, record: Any) -> set[str]:
+        """Mask the secrets of a LogRecord; return the rules that matched."""
+        found = self._attributes(record.attributes)
+        if record.HasField("body"):
+            found |= self._value(record.body, "body")
+        self._note(record.attributes, found)
+        return _rules(found)
+
+    def span(self, span: Any) -> set[str]:
+        """Mask the secrets of a Span, its events, links and status; return the rules that matched."""
+        found = self._attributes(span.attributes) | self._texts(span, "name", "trace_state")
+        found |= self._texts(span.status, "message")
+        for event in span.events:
+            found |= self._attributes(event.attributes) | self._texts(event, "name")
+        for link in span.links:
+            found |= self._attributes(link.attributes)
+        self._note(span.attributes, found)
+        return _rules(found)
+
+    def metric(self, metric: Any) -> set[str]:
+        """Mask the secrets in a Metric's points and exemplars; return the rules that matched."""
+        found = self._attributes(metric.metadata)
+        kind = metric.WhichOneof("data")
+        for point in getattr(metric, kind).data_points if kind in _POINTS else ():
+            found |= self._attributes(point.attributes)
+            for exemplar in getattr(point, "exemplars", ()):
+                found |= self._attributes(exemplar.filtered_attributes)
+        return _rules(found)
+
+    def _holder(self, holder: Any) -> set[str]:
+        """Mask the attributes of a resource or scope; return the rules that matched."""
+        return _rules(self._attributes(holder.attributes)) if self._is_suspicious(holder) else set()
+
+    def _attributes(self, pairs: Any) -> set[str]:
+        """Mask values of KeyValues; a field that is to go loses its value."""
+        found: set[str] = set()
+        for pair in pairs:
+            rules: set[str] = set()
+            try:
+                key, clean = self._redactor.field(pair.key, _plain(pair.value), rules)
+            except Exception:  # noqa: BLE001 - whatever it is: what could not be looked at is not kept
+                key, clean, rules = pair.key, FAILED, {f"{pair.key}:failed"}
+            if rules:
+                pair.key = key
+                pair.value.CopyFrom(AnyValue() if clean is DROPPED else _any(clean))
+                found |= rules
+        return found
+
+    def _value(self, value: AnyValue, path: str) -> set[str]:
+        found: set[str] = set()
+        try:
+            clean = self._redactor.value(_plain(value), path, found)
+        except Exception:  # noqa: BLE001 - as above
+            clean, found = FAILED, {f"{path}:failed"}
+        if found:
+            value.CopyFrom(_any(clean))
+        return found
+
+    def _texts(self, holder: Any, *names: str) -> set[str]:
+        found: set[str] = set()
+        for name in names:
+            if text := getattr(holder, name):
+                rules: set[str] = set()
+                clean = self._redactor.text(text, name, rules)
+                if rules:
+                    setattr(holder, name, clean)
+                    found |= rules
+        return found
+
+    def _note(self, attributes: Any, found: set[str]) -> None:
+        if found:
+            text = ",".join(sorted(found))[:_NOTE_CHARS_MAX]
+            attributes.add(key=NOTE_KEY).value.string_value = text
+
+
+_LEVELS = {
+    LOGS.name: ("resource_logs", "scope_logs", "log_records"),
+    TRACES.name: ("resource_spans", "scope_spans", "spans"),
+    METRICS.name: ("resource_metrics", "scope_metrics", "metrics"),
+}
+_RECORDS: dict[str, Callable[[SecondLine, Any], set[str]]] = {
+    LOGS.name: SecondLine.log_record,
+    TRACES.name: SecondLine.span,
+    METRICS.name: SecondLine.metric,
+}
+
+
+def _key_pattern(names: Mapping[str, Any], sql_keys: Iterable[str]) -> str:
+    """Return the pattern of what no search by value finds in wire bytes: sensitive keys, statements, card numbers.
+
+    A key ends where the tag of its value (field 2) stands; an integer of 14 digits is a varint of 7 bytes or more
+    behind the tag of ``int_value``.
+    """
+    letters = sorted({*names["terms"], *names["suffixes"]}, key=len, reverse=True)
+    terms = "|".join(_BETWEEN.join(map(re.escape, term)) for term in letters)
+    last = "|".join(f"[^A-Za-z]{word}|{word.capitalize()}|{word.upper()}" for word in names["last"])
+    exact = "|".join(map(re.escape, [*names["exact"], *sql_keys]))
+    # A word ends where no small letter follows: tokenValue is two words, tokens is another one.
+    ended = rf"[0-9]*(?:[\x12\n]|[^a-z\x00-\x1f]{_REST})"
+    return rf"(?:(?i:{terms})|{last}){ended}|(?i:{exact})\x12|[\x0a\x12][\x08-\x0b]\x18[\x80-\xff]{{6}}"
+
+
+def _value_pattern(rules: Mapping[str, Any]) -> str:
+    """Return the pattern of a value in wire bytes that the rules on values may call a secret.
+
+    The rules' own, without what must stand before a match: in wire bytes any byte may, for it is a length.
+    """
+    url = "|".join(map(re.escape, [*rules["url_names"]["always"], *rules["url_names"]["opaque"]]))
+    on = [rule for rule in rules["values"] if rule.get("enabled", True)]
+    triggers = [rule.get("trigger") or _BOUNDARY.sub("", rule["pattern"]) for rule in on]
+    return "|".join(f"(?:{t})" for t in (rules["pairs"]["trigger"], f"(?:{_TEXT_START}|[?&])(?:{url})=", *triggers))
+
+
+def _rules(found: set[str]) -> set[str]:
+    """Return the rules alone: paths may hold what a sender chose."""
+    return {entry.rpartition(":")[2] for entry in found}
+
+
+def _plain(value: AnyValue) -> Any:
+    """Return the Python value of an AnyValue."""
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [_plain(item) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return {pair.key: _plain(pair.value) for pair in value.kvlist_value.values}
+    return getattr(value, kind) if kind and kind != "string_value_strindex" else None
+
+
+def _any(item: Any) -> AnyValue:  # noqa: PLR0911 - one line a type
+    """Return the AnyValue of a Python value."""
+    if item is None:
+        return AnyValue()
+    if isinstance(item, str):
+        return AnyValue(string_value=item)
+    if isinstance(item, bool):
+        return AnyValue(bool_value=item)
+    if isinstance(item, int):
+        return AnyValue(int_value=item)
+    if isinstance(item, float):
+        return AnyValue(double_value=item)
+    if isinstance(item, bytes):
+        return AnyValue(bytes_value=item)
+    if isinstance(item, Mapping):
+        return AnyValue(kvlist_value=KeyValueList(values=[KeyValue(key=k, value=_any(v)) for k, v in item.items()]))
+    return AnyValue(array_value=ArrayValue(values=[_any(v) for v in item]))

@@ -1,0 +1,150 @@
+"""The second line of redaction: the clients' table of vectors on OTLP messages, and what must stay as it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+from otel_ingest.redact import NOTE_KEY, SecondLine, _any, _plain
+from otel_ingest.redaction import shared_rules
+from otel_ingest.signals import LOGS, METRICS, TRACES
+from tests.factories import logs_request
+from tests.strategies import REQUESTS, log_records
+
+VECTORS = json.loads((Path(__file__).parents[2] / "instrumentation" / "redaction" / "vectors.json").read_text())[
+    "cases"
+]
+DEFAULTS = [case for case in VECTORS if "options" not in case]
+LINE = SecondLine(shared_rules())
+SECRET = "oti secret " + "AKIA" + "Q3EGZRDLM4XNPYTW"  # in two parts: no scanner of repositories shall cry
+
+
+def record_of(case: dict[str, Any]) -> LogRecord:
+    """Return a record that holds the input of a vector where the vector says."""
+    record = LogRecord()
+    if case["place"] == "text":
+        record.body.CopyFrom(_any(case["input"]))
+    else:
+        for key, value in case["input"].items():
+            record.attributes.add(key=key).value.CopyFrom(_any(value))
+    return record
+
+
+@pytest.mark.parametrize("case", DEFAULTS, ids=lambda case: case["name"])
+def test_vectors(case: dict[str, Any]) -> None:
+    """What the clients mask is found on the wire and masked here, and what they leave stays equal."""
+    request = logs_request([record_of(case)])
+    before = request.SerializeToString()
+
+    assert LINE.suspicious(before) or not case["found"]
+    found = LINE.redact(LOGS, request)
+
+    record = request.resource_logs[0].scope_logs[0].log_records[0]
+    if not case["found"]:
+        assert found == {}
+        assert request.SerializeToString() == before
+        return
+    assert set(found) == {"shop"}
+    note = [pair for pair in record.attributes if pair.key == NOTE_KEY]
+    assert len(note) == 1
+    record.attributes.remove(note[0])
+    shown = _plain(record.body) if case["place"] == "text" else {p.key: _plain(p.value) for p in record.attributes}
+    assert shown == case["output"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(record=log_records)
+def test_what_holds_no_secret_is_not_touched(record: LogRecord) -> None:
+    """Any record: unchanged to the byte, or changed with a note that says so."""
+    request = logs_request([record])
+    before = request.SerializeToString()
+
+    found = LINE.redact(LOGS, request)
+
+    if not found:
+        assert request.SerializeToString() == before
+    elif not any(
+        "otel_ingest.redacted" in p.key for p in request.resource_logs[0].scope_logs[0].log_records[0].attributes
+    ):
+        assert request.resource_logs[0].resource.attributes
+
+
+@settings(max_examples=60, deadline=None)
+@given(request=REQUESTS["traces"])
+def test_any_request_is_looked_at(request: Any) -> None:
+    """Every shape of a span: never an error."""
+    LINE.redact(TRACES, request)
+
+
+@settings(max_examples=60, deadline=None)
+@given(request=REQUESTS["metrics"])
+def test_any_metric_is_looked_at(request: Any) -> None:
+    """Every shape of a metric: never an error."""
+    LINE.redact(METRICS, request)
+
+
+def everywhere() -> Any:
+    """Return a trace request with a secret in every place a span has."""
+    request = TRACES.request_type()
+    group = request.resource_spans.add()
+    scope = group.scope_spans.add()
+    span = scope.spans.add(name=SECRET, trace_state=SECRET)
+    span.status.message = SECRET
+    for pairs in (
+        group.resource.attributes,
+        scope.scope.attributes,
+        span.attributes,
+        span.events.add(name=SECRET).attributes,
+        span.links.add().attributes,
+    ):
+        pairs.add(key="plain").value.string_value = SECRET
+        pairs.add(key="db.password").value.string_value = "hunter2"
+        pairs.add(key="nested").value.kvlist_value.values.add(key="apiKey").value.string_value = "hunter2"
+    return request
+
+
+def test_every_place_of_a_span_is_looked_at() -> None:
+    """Resource, scope, name, state, status, attributes, events, links, nested values."""
+    request = everywhere()
+    assert LINE.suspicious(request.SerializeToString())
+
+    LINE.redact(TRACES, request)
+
+    left = request.SerializeToString()
+    assert SECRET.rsplit(maxsplit=1)[-1].encode() not in left
+    assert b"hunter2" not in left
+
+
+def test_points_and_exemplars_are_looked_at() -> None:
+    """Attributes of points, exemplars and metadata."""
+    request = METRICS.request_type()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="m")
+    point = metric.gauge.data_points.add(as_int=1)
+    for pairs in (metric.metadata, point.attributes, point.exemplars.add().filtered_attributes):
+        pairs.add(key="token").value.string_value = "hunter2"
+
+    found = LINE.redact(METRICS, request)
+
+    assert b"hunter2" not in request.SerializeToString()
+    assert found == {"unknown_service": {"key": 1}}
+
+
+def test_what_cannot_be_looked_at_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure of the engine never lets a value through."""
+    line = SecondLine(shared_rules())
+
+    def fails(*_: Any) -> Any:
+        raise ValueError
+
+    monkeypatch.setattr(line._redactor, "field", fails)
+    monkeypatch.setattr(line._redactor, "value", fails)
+    record = LogRecord(body=AnyValue(string_value="password=hunter2"))
+    record.attributes.add(key="password").value.string_value = "hunter2"
+
+    line.log_record(record)
+
+    assert b"hunter2" not in record.SerializeToString()
