@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from otel_ingest_instrumentation import verbose
+from otel_ingest_instrumentation import taps
 
 _STRUCTLOG_LEVELS = {
     "trace": 5,
@@ -24,7 +24,7 @@ Deliver = Callable[[logging.LogRecord], Any]
 
 def _wanted(name: str, level: int) -> bool:
     """Return whether the standard library's logger of that name lets a level through: one place to set levels."""
-    return level >= logging.getLogger(name).getEffectiveLevel() or verbose.wanted()
+    return level >= logging.getLogger(name).getEffectiveLevel() or taps.wanted(name, level)
 
 
 def _record(name: str, level: int, message: str, extra: dict[str, Any], exc_info: Any) -> logging.LogRecord:

@@ -9,7 +9,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 
-from otel_ingest_instrumentation import guard
+from otel_ingest_instrumentation import guard, taps
 from otel_ingest_instrumentation.records import severity
 
 _DEBUG = 10
@@ -26,6 +26,8 @@ class Handler(LoggingHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a record over, unless it is about the handing over; never raises into the application."""
         if guard.is_exporting() or guard.is_own(record.name):
+            return
+        if taps.unwanted(record.name, record.levelno):
             return
         try:
             super().emit(record)

@@ -9,9 +9,10 @@ from opentelemetry._logs import get_logger_provider
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.propagators.composite import CompositePropagator
 
-from otel_ingest_instrumentation import loud, process, repairs, verbose
+from otel_ingest_instrumentation import loud, opamp, process, repairs, taps, transport, transport_http, verbose
 from otel_ingest_instrumentation.exporters import OtelIngestLogExporter, OtelIngestSpanExporter
 from otel_ingest_instrumentation.handler import Handler, adopt
+from otel_ingest_instrumentation.levels import current as current_levels
 from otel_ingest_instrumentation.propagator import NAME as TRACE_LOG
 from otel_ingest_instrumentation.propagator import TraceLogPropagator
 from otel_ingest_instrumentation.queue import BatchQueue
@@ -46,7 +47,7 @@ def _install() -> None:
     handler = next((h for h in logging.getLogger().handlers if adopt(h)), None)
     if isinstance(handler, Handler):
         repairs.install(handler)
-        verbose.install(handler.handle)
+        taps.install(handler.handle)
     if process.configuration().trace_header != "off":
         _trace_header()
     if not ours and not _disabled():
@@ -56,6 +57,7 @@ def _install() -> None:
         )
         return
     _metrics()
+    _opamp()
     process.delivery().start()
 
 
@@ -67,6 +69,28 @@ def _trace_header() -> None:
     sampler = getattr(trace.get_tracer_provider(), "sampler", None)
     if sampler is not None:
         verbose.forced(sampler)
+
+
+def _opamp() -> None:
+    """Start the agent, where there is an address for it."""
+    wanted = process.configuration().opamp
+    target = transport.target("logs")
+    url = wanted if wanted.lower() != "on" else os.environ.get("OTEL_INGEST_OPAMP_ENDPOINT", "")
+    if not url and target.protocol != "grpc":
+        base = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip() or "http://localhost:4318"
+        url = base.rstrip("/") + opamp.PATH
+    if wanted.lower() == "off" or not url:
+        return
+    resource = getattr(get_logger_provider(), "resource", None) or getattr(
+        trace.get_tracer_provider(), "resource", None
+    )
+    client = transport_http.Client(url, target)
+    agent = opamp.Agent(client.post, current_levels, getattr(resource, "attributes", {}))
+    process.delivery().on_config = agent.seen
+    process.after_fork(client.reset_after_fork)
+    process.after_fork(agent.reset_after_fork)
+    process.at_end(agent.goodbye)
+    agent.start()
 
 
 def _disabled() -> bool:
@@ -119,8 +143,8 @@ def _level() -> None:
     """Set the root's level where the application has set none: Python's default hides INFO."""
     wanted = process.configuration().level.upper()
     root = logging.getLogger()
-    if logging.getLevelName(verbose.TRACE) == f"Level {verbose.TRACE}":
-        logging.addLevelName(verbose.TRACE, "TRACE")
+    if logging.getLevelName(taps.TRACE) == f"Level {taps.TRACE}":
+        logging.addLevelName(taps.TRACE, "TRACE")
     if wanted == "UNSET" or root.level != logging.WARNING:
         return
     level = logging.getLevelName(wanted)

@@ -27,6 +27,7 @@ _delivery: Delivery | None = None
 _cleaner: Cleaner | None = None
 _queues: list[BatchQueue] = []
 _after_fork: list[Callable[[], None]] = []
+_at_end: list[Callable[[], None]] = []
 _leaving_since: float | None = None
 _hooked = False
 _os_exit = os._exit
@@ -79,6 +80,11 @@ def after_fork(call: Callable[[], None]) -> None:
     _after_fork.append(call)
 
 
+def at_end(call: Callable[[], None]) -> None:
+    """Have something called when the process ends for good; it must be quick."""
+    _at_end.append(call)
+
+
 def leave() -> None:
     """Send or spool everything that is held, within the exit's budget; safe to call more than once.
 
@@ -123,7 +129,7 @@ def hook_exits() -> None:
     if _hooked:
         return
     _hooked = True
-    atexit.register(leave)
+    atexit.register(_end)
     os._exit = _leave_and_exit  # type: ignore[assignment]
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_in_child)
@@ -141,13 +147,22 @@ def hook_signals() -> None:
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:
     """Empty everything, then die by the same signal: the exit status stays what it was."""
-    leave()
+    _end()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
-def _leave_and_exit(status: int) -> None:
+def _end() -> None:
     leave()
+    for call in _at_end:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001
+            loud.say(f"at exit: {type(error).__name__}: {error}")
+
+
+def _leave_and_exit(status: int) -> None:
+    _end()
     _os_exit(status)
 
 

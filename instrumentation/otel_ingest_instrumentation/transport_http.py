@@ -68,11 +68,11 @@ class HttpTransport:
         }
         if target.compression in ("gzip", "deflate"):
             self._headers["content-encoding"] = target.compression
-        self._pool = self._new_pool()
+        self._pool = pool(target.endpoint, target)
 
     def reset_after_fork(self) -> None:
         """Forget the parent's connections without closing them for it."""
-        self._pool = self._new_pool()
+        self._pool = pool(self._target.endpoint, self._target)
 
     def send(self, batch: Batch, timeout_s: float | None = None) -> Outcome:
         """POST once; ``timeout_s`` bounds connecting and each read."""
@@ -112,15 +112,41 @@ class HttpTransport:
             return zlib.compress(body, 1)
         return body
 
-    def _new_pool(self) -> urllib3.PoolManager:
-        parts = urlsplit(self._target.endpoint)
-        options: dict[str, Any] = {"maxsize": 4}
-        if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=self._target.certificate)
-            if self._target.client_certificate:
-                context.load_cert_chain(self._target.client_certificate, self._target.client_key)
-            options["ssl_context"] = context
-        proxy = getproxies().get(parts.scheme)
-        if proxy and not proxy_bypass(parts.hostname or ""):
-            return urllib3.ProxyManager(proxy, **options)
-        return urllib3.PoolManager(**options)
+
+def pool(url: str, target: Target) -> urllib3.PoolManager:
+    """Return connections to a URL, with the target's certificates and the environment's proxies."""
+    parts = urlsplit(url)
+    options: dict[str, Any] = {"maxsize": 4}
+    if parts.scheme == "https":
+        context = ssl.create_default_context(cafile=target.certificate)
+        if target.client_certificate:
+            context.load_cert_chain(target.client_certificate, target.client_key)
+        options["ssl_context"] = context
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.hostname or ""):
+        return urllib3.ProxyManager(proxy, **options)
+    return urllib3.PoolManager(**options)
+
+
+class Client:
+    """Posts protobuf to one URL with the headers and certificates of exports."""
+
+    def __init__(self, url: str, target: Target) -> None:
+        self._url = url
+        self._target = target
+        self._pool = pool(url, target)
+
+    def reset_after_fork(self) -> None:
+        """Forget the parent's connections."""
+        self._pool = pool(self._url, self._target)
+
+    def post(self, body: bytes, timeout_s: float) -> bytes | None:
+        """Return the body of a 200; None for anything else."""
+        headers = {"user-agent": USER_AGENT, "content-type": "application/x-protobuf", **self._target.headers}
+        try:
+            answer = self._pool.request(
+                "POST", self._url, body=body, headers=headers, timeout=timeout_s, retries=False, redirect=False
+            )
+        except (urllib3.exceptions.HTTPError, OSError):
+            return None
+        return answer.data if answer.status == 200 else None  # noqa: PLR2004

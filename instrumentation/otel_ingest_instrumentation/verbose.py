@@ -1,23 +1,14 @@
-"""One request in full (docs/x-trace-log.md): its context is marked, and the marked log at TRACE to our handler alone.
-
-While no marked request is running, ``logging.Logger`` is as Python made it: other requests pay nothing. While one is,
-two of its methods are ours; they look at the context only for records that are below their logger's level.
-"""
+"""One request in full (docs/x-trace-log.md): its context is marked, and the marked log at TRACE, counted."""
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.context import Context, create_key, get_value, set_value
 
-TRACE = 5
+from otel_ingest_instrumentation import taps
+
 _KEY = create_key("otel-ingest-x-trace-log")
-_lock = threading.RLock()  # a finaliser may run while this thread holds it
-_running = 0
-_is_enabled_for = logging.Logger.isEnabledFor
-_call_handlers = logging.Logger.callHandlers
-_deliver: Callable[[logging.LogRecord], object] | None = None
 
 
 class Mark:
@@ -29,28 +20,25 @@ class Mark:
         self.value = value
         self.limit = limit
         self.left = limit
-        _count(1)
+        taps.hold(1)
 
     def __del__(self) -> None:
-        _count(-1)
+        taps.hold(-1)
 
+    def wants(self) -> bool:
+        """Return whether it may make another record."""
+        return self.left > 0
 
-def _count(change: int) -> None:
-    global _running  # noqa: PLW0603
-    with _lock:
-        _running += change
-        if _running == 1 and change == 1:
-            logging.Logger.isEnabledFor = _enabled  # type: ignore[method-assign]
-            logging.Logger.callHandlers = _call  # type: ignore[method-assign]
-        elif _running == 0:
-            logging.Logger.isEnabledFor = _is_enabled_for  # type: ignore[method-assign]
-            logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign]
-
-
-def install(deliver: Callable[[logging.LogRecord], object]) -> None:
-    """Say where the records below their logger's level go: past every other handler."""
-    global _deliver  # noqa: PLW0603
-    _deliver = deliver
+    def take(self, record: logging.LogRecord, deliver: Callable[[logging.LogRecord], object]) -> None:
+        """Deliver a record; the last one is followed by one that says so."""
+        if self.left <= 0:
+            return
+        self.left -= 1
+        deliver(record)
+        if self.left == 0:
+            made = f"{self.limit} records below their logger's level were made for this request"
+            text = f"X-Trace-Log: {made}; no more follow"
+            deliver(logging.LogRecord(record.name, logging.WARNING, "", 0, text, (), None))
 
 
 def marked(context: Context | None, value: str, limit: int) -> Context:
@@ -64,14 +52,6 @@ def mark_of(context: Context | None = None) -> Mark | None:
     return mark if isinstance(mark, Mark) else None
 
 
-def wanted() -> bool:
-    """Return whether the current context is marked and may still make records below their logger's level."""
-    if not _running:
-        return False
-    mark = mark_of()
-    return mark is not None and mark.left > 0
-
-
 def forced(sampler: Any) -> None:
     """Have a sampler record the spans of a marked context, whatever it says of others."""
     from opentelemetry.sdk.trace.sampling import Decision, SamplingResult  # noqa: PLC0415
@@ -81,7 +61,7 @@ def forced(sampler: Any) -> None:
 
     def should_sample(parent_context: Context | None, trace_id: int, name: str, *args: Any, **kwargs: Any) -> Any:
         result = decide(parent_context, trace_id, name, *args, **kwargs)
-        if not _running or result.decision is Decision.RECORD_AND_SAMPLE or mark_of(parent_context) is None:
+        if not taps.held() or result.decision is Decision.RECORD_AND_SAMPLE or mark_of(parent_context) is None:
             return result
         attributes = args[1] if len(args) > 1 else kwargs.get("attributes")
         state = get_current_span(parent_context).get_span_context().trace_state
@@ -90,21 +70,4 @@ def forced(sampler: Any) -> None:
     sampler.should_sample = should_sample
 
 
-def _enabled(self: logging.Logger, level: int) -> bool:
-    return _is_enabled_for(self, level) or (level >= TRACE and wanted())
-
-
-def _call(self: logging.Logger, record: logging.LogRecord) -> None:
-    if _is_enabled_for(self, record.levelno):
-        _call_handlers(self, record)
-        return
-    mark = mark_of()
-    if mark is None or _deliver is None or mark.left <= 0:
-        return
-    mark.left -= 1
-    _deliver(record)
-    if mark.left == 0:
-        text = (
-            f"X-Trace-Log: {mark.limit} records below their logger's level were made for this request; no more follow"
-        )
-        _deliver(logging.LogRecord(record.name, logging.WARNING, "", 0, text, (), None))
+taps.allowance = mark_of

@@ -16,7 +16,7 @@ from opentelemetry.propagators.composite import CompositePropagator
 
 from instrumentation.tests import sink as s
 from instrumentation.tests.test_frameworks import free_port, get
-from otel_ingest_instrumentation import process, settings, trace_token, verbose
+from otel_ingest_instrumentation import process, settings, taps, trace_token, verbose
 from otel_ingest_instrumentation.propagator import NAME, TraceLogPropagator, near
 
 SECRET = b"correct horse"
@@ -84,7 +84,7 @@ def test_only_the_marked_context_logs_more_and_only_to_us() -> None:
     before = (logging.Logger.isEnabledFor, logging.Logger.callHandlers)
     ours: list[str] = []
     own: list[str] = []
-    verbose.install(lambda record: ours.append(record.getMessage()))
+    taps.install(lambda record: ours.append(record.getMessage()))
     log = logging.getLogger("verbose.test")
     log.setLevel(logging.INFO)
     handler = logging.Handler()
