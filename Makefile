@@ -70,6 +70,12 @@ fuzz: $(VENV)/.dev ## a million damaged requests through wire and decode (ARGS="
 volume: $(VENV)/.dev ## a million log records by the stock SDK exporters, counted
 	@$(BIN)/python -m benchmarks.volume $(ARGS)
 
+once: $(VENV)/.dev ## the same request to two receivers at the same moment, 10,000 times: stored once
+	@$(BIN)/python -m benchmarks.once $(ARGS)
+
+digests: $(VENV)/.dev ## what storing each request once costs
+	@$(BIN)/python -m benchmarks.digests $(ARGS)
+
 chaos: $(VENV)/.dev ## five minutes of seeded faults under the stock SDK, each record counted (ARGS="--seed 7 --seconds 60")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
@@ -79,4 +85,4 @@ killpoints: $(VENV)/.dev ## 500 kills at exact points of COPY, COMMIT and the an
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: help install up demo test test-fast test-node check format conformance bench bench-wal bench-decode fuzz roundtrip volume chaos killpoints clean
+.PHONY: help install up demo test test-fast test-node check format conformance bench bench-wal bench-decode fuzz roundtrip volume once digests chaos killpoints clean

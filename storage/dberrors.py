@@ -71,7 +71,7 @@ def translate(error: BaseException, *, reading: bool = False) -> StoreError:
 
 
 def _permanent(cause: object, state: str) -> str:
-    if state in {"42P01", "42703"}:
+    if state in {"42P01", "42703", "42883"}:
         return "the schema is missing or old; run `otel-ingest migrate`"
     return f"PostgreSQL refused (SQLSTATE {state}): {_reason(cause)}"
 

@@ -1,15 +1,19 @@
 """Rejected records: kept as they were sent, in the transaction of the good ones, never at their cost, within bounds."""
 
+import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from storage import rejected
+from storage import maintenance, partitions, rejected, roles
 from storage import sink as sink_module
 from storage.api import Outcome
 from storage.batch import Batch, RejectedRecord, RejectedRow
+from storage.config import StorageConfig, Windows
+from storage.engine import read_engine, write_engine
 from storage.keys import request_key
 from storage.rejected import RECORD_BYTES_MAX, RejectedBounds
 from storage.sink import PostgresSink
@@ -151,3 +155,25 @@ async def test_a_connection_that_breaks_while_keeping_breaks_all(
     assert await count(engine, "log_records") == 0
     await PostgresSink(engine).write([partly_bad()])
     assert await count(engine, "log_records") == 2
+
+
+async def test_the_writer_keeps_and_looks_after_what_it_cannot_read(engine: AsyncEngine, database_url: str) -> None:
+    """With the rights of its role alone: store once, keep rejected records, maintain; the reader lists them."""
+    await partitions.maintain(engine, datetime.now(UTC), ahead=1)
+    await roles.grant(database_url, {roles.WRITER: "writer-password", roles.READER: "reader-password"})
+    writing = write_engine(StorageConfig(roles.url_as(database_url, roles.WRITER, "writer-password")))
+    reading = read_engine(StorageConfig(roles.url_as(database_url, roles.READER, "reader-password")))
+    sink = PostgresSink(writing, Windows(unnamed_s=0.01, unnamed_period_s=0.02))
+    try:
+        await sink.write([partly_bad()])
+        assert len(await rejected.newest(reading, "shop", 10)) == 2
+        async with asyncio.timeout(20):
+            while sum([await count(engine, f"request_digests_{n}") for n in range(3)]):
+                await maintenance.maintain(
+                    writing, datetime.now(UTC), 1, Windows(unnamed_s=0.01, unnamed_period_s=0.02), RejectedBounds()
+                )
+        await rejected.prune(writing, RejectedBounds(bytes_max=0))
+        assert await count(engine) == 0
+    finally:
+        await writing.dispose()
+        await reading.dispose()
