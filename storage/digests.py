@@ -12,6 +12,7 @@ Claims are made in one order (table, then digest), before anything else is locke
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from psycopg import errors as pg
 from sqlalchemy import TextClause, text
@@ -20,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage.config import Windows
 from storage.dberrors import translate
+from storage.errors import RetryableStoreError
 from storage.keys import RequestKey
 
 TABLES_A_RING = 3
@@ -99,11 +101,12 @@ def _ring(name: str, window_s: float, period_s: float, *, has_content: bool) -> 
     return Ring(name, round(min(window_s, period_s) * _US), round(period_s * _US), has_content)
 
 
+@cache
 def _claim_in(ring: Ring, table: str) -> TextClause:
     """Return the claim in one table; it claims nothing when the transaction began outside of the phase.
 
-    A row that is past the window (its table was not emptied yet) is as good as none. RETURNING comes as one array: one
-    row, whatever happened, carries the clock and the number of the transaction.
+    A row that is past the window (its table was not emptied yet) is as good as none. What comes back is one row,
+    whatever happened: how many were claimed, the clock, and the number of the transaction.
     """
     more, array, update = ("", "", "")
     if ring.has_content:
@@ -119,16 +122,18 @@ WITH claimed AS (
 )
 SELECT CAST(extract(epoch FROM now()) * 1000000 AS bigint) AS at_us,
        CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS xid,
-       ARRAY(SELECT digest FROM claimed) AS digests
+       (SELECT count(*) FROM claimed) AS claimed
 """)  # noqa: S608 - the name of a table of ours
 
 
+@cache
 def _taken_in(ring: Ring, table: str) -> TextClause:
+    """Return the question for those of the keys that others have taken: their rows are not of this transaction."""
     return text(f"""
 SELECT digest, {"content" if ring.has_content else "digest"} AS content, rejected,
        CAST(CAST(xmin AS text) AS bigint) AS xmin,
        CAST(extract(epoch FROM now() - time) AS double precision) AS age_s
-FROM {table} WHERE digest = ANY(CAST(:digests AS uuid[]))
+FROM {table} WHERE digest = ANY(CAST(:digests AS uuid[])) AND xmin <> CAST(pg_current_xact_id() AS xid)
 """)  # noqa: S608
 
 
@@ -153,7 +158,7 @@ class Digests:
         Waits for other transactions that claimed one of the keys, for lock_timeout at most: KeysBusyError.
         """
         try:
-            return await self._claim(connection, keys)
+            return await self._claim(connection, keys, look_up=True)
         except DBAPIError as error:
             if isinstance(error.orig, pg.LockNotAvailable):
                 raise KeysBusyError from error
@@ -168,8 +173,10 @@ class Digests:
             part = pending.pop()
             probe = await connection.begin_nested()
             try:
-                await self.claim(connection, part)
-            except KeysBusyError:
+                await self._claim(connection, part, look_up=False)
+            except DBAPIError as error:
+                if not isinstance(error.orig, pg.LockNotAvailable):
+                    raise
                 middle = len(part) // 2
                 if middle:
                     pending += [part[:middle], part[middle:]]
@@ -179,7 +186,7 @@ class Digests:
                 await probe.rollback()
         return found
 
-    async def _claim(self, connection: AsyncConnection, keys: Iterable[RequestKey]) -> Claimed:
+    async def _claim(self, connection: AsyncConnection, keys: Iterable[RequestKey], *, look_up: bool) -> Claimed:
         wanted = list(keys)
         xid, at_us = 0, _now_us() + self._ahead_us
         taken: dict[RequestKey, Earlier] = {}
@@ -197,11 +204,12 @@ class Digests:
                     phase = ring.phase(at_us)
                     tables = list(phase.tables)
                     continue
-                claimed = {digest.bytes for digest in row.digests}
-                if len(claimed) < len(left):
-                    others = [digest for digest in left if digest not in claimed]
-                    taken |= {some[d]: e for d, e in await _look_up(connection, ring, tables[0], others)}
-                    left = [digest for digest in left if digest in claimed]
+                if row.claimed < len(left) and look_up:
+                    others = await _look_up(connection, ring, tables[0], left)
+                    if row.claimed + len(others) != len(left):
+                        raise RetryableStoreError("the keys changed while they were claimed")
+                    taken |= {some[digest]: earlier for digest, earlier in others.items()}
+                    left = [digest for digest in left if digest not in others]
                 del tables[0]
         return Claimed(xid, at_us, taken)
 
@@ -264,11 +272,9 @@ def _parameters(ring: Ring, phase: Phase, digests: list[bytes], keys: Mapping[by
     return parameters
 
 
-async def _look_up(
-    connection: AsyncConnection, ring: Ring, table: str, digests: list[bytes]
-) -> list[tuple[bytes, Earlier]]:
+async def _look_up(connection: AsyncConnection, ring: Ring, table: str, digests: list[bytes]) -> dict[bytes, Earlier]:
     rows = await connection.execute(_taken_in(ring, table), {"digests": [digest.hex() for digest in digests]})
-    return [(row.digest.bytes, Earlier(max(0.0, row.age_s), row.content.bytes, row.rejected, row.xmin)) for row in rows]
+    return {row.digest.bytes: Earlier(max(0.0, row.age_s), row.content.bytes, row.rejected, row.xmin) for row in rows}
 
 
 def _now_us() -> int:
