@@ -25,6 +25,8 @@ from storage.tokens import Token, allows
 VerifyToken = Callable[[str], Awaitable[Token | None]]
 Readiness = Callable[[], Awaitable[tuple[bool, str]]]
 """Returns whether exports can be accepted durably, and a sentence about it."""
+Metrics = Callable[[], Awaitable[bytes]]
+"""Returns the exposition of Prometheus."""
 
 # What it takes to talk MCP at all: every role but ingest has it; the role itself decides tool by tool.
 _TOOLS_SCOPE = "tools"
@@ -102,7 +104,7 @@ def build_query_app(
     verify: VerifyToken,
     base_url: str,
     readiness: Readiness,
-    metrics: Callable[[], bytes],
+    metrics: Metrics,
     doors: Doors = Doors(),
 ) -> Starlette:
     """Return the application that answers at ``base_url`` (http://host:port, or https)."""
@@ -156,8 +158,8 @@ def _text(content: Callable[[], str]) -> Any:
     return endpoint
 
 
-def _exposition(metrics: Callable[[], bytes]) -> Any:
+def _exposition(metrics: Metrics) -> Any:
     async def endpoint(_: Request) -> Response:
-        return Response(metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return endpoint

@@ -192,6 +192,17 @@ class Settings(TlsSettings, BaseSettings):
         description="Bytes of rejected records kept to be looked at (`otel-ingest rejected`); 0: none are",
     )
     rejected_days: float = Field(default=7, gt=0, description="Days for which rejected records are kept")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="Receiver processes on the same ports; more than one: a process more serves the query side",
+    )
+    upkeep_interval_s: float = Field(
+        default=600.0,
+        gt=0,
+        description="Seconds between two looks after partitions and digests, by one receiver of all on a database",
+    )
     partitions_ahead_days: int = Field(default=3, ge=1, le=60, description="Day partitions made ahead of time")
     drain_timeout_s: float = Field(default=20.0, gt=0, description="Seconds to finish accepted requests after SIGTERM")
     log_level: str = Field(

@@ -22,7 +22,6 @@ from storage.errors import StoreError
 _log = structlog.get_logger(__name__)
 
 # Partitions are made days ahead and digests may lie longer than they must: a look that is missed harms nobody.
-_MAINTENANCE_INTERVAL_S = 600.0
 _MAINTENANCE_RETRY_S = 30.0
 
 
@@ -63,16 +62,16 @@ class Receiver:
                 await self._upkeep
 
     async def _keep_partitions(self) -> None:
-        """Look after the store each ten minutes; one that is away is tried again sooner."""
-        wait_s = _MAINTENANCE_INTERVAL_S
+        """Look after the store each upkeep_interval_s; one that is away is tried again sooner."""
+        interval_s = wait_s = self.settings.upkeep_interval_s
         while True:
             await asyncio.sleep(wait_s)
             try:
                 await self.maintain(datetime.now(UTC))
-                wait_s = _MAINTENANCE_INTERVAL_S
+                wait_s = interval_s
             except StoreError as error:
                 _log.warning("the store is not looked after, trying again", reason=str(error))
-                wait_s = _MAINTENANCE_RETRY_S
+                wait_s = min(interval_s, _MAINTENANCE_RETRY_S)
 
 
 def close_sockets(sockets: list[socket.socket]) -> None:

@@ -3,23 +3,26 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
 import uvloop
 from prometheus_client import CollectorRegistry, generate_latest
 
-from mcp_tools.app import Doors, build_query_app
+from mcp_tools.app import Doors, Metrics, Readiness, build_query_app
 from otel_ingest.batcher import Batcher
 from otel_ingest.budget import Budget
+from otel_ingest.cli.access import Access
 from otel_ingest.cli.certificates import Listeners, keep_current, known_hosts, open_certificates, public_names
 from otel_ingest.cli.common import rejected_bounds, windows
 from otel_ingest.cli.entrance import authorizer
 from otel_ingest.cli.preparing import Preparation, open_access
 from otel_ingest.cli.ready import Ready
 from otel_ingest.cli.spooling import Spooling, readiness
+from otel_ingest.cli.supervisor import Supervisor, order_line
 from otel_ingest.config import Settings
 from otel_ingest.decoder import Decoder
 from otel_ingest.durable import Durable
@@ -28,7 +31,7 @@ from otel_ingest.http_app import HttpApp
 from otel_ingest.ingest import Ingest
 from otel_ingest.levels import LevelConfigurations
 from otel_ingest.limits import Limits
-from otel_ingest.listener import HttpListener, address_of, bind
+from otel_ingest.listener import HttpListener, address_of, bind, reserve
 from otel_ingest.opamp import OpampServer
 from otel_ingest.opamp_app import OpampApp
 from otel_ingest.rate_limit import ComponentRates
@@ -54,62 +57,158 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
+@dataclass(frozen=True, slots=True)
+class Receiving:
+    """A started write side, and what a read side beside it is built from."""
+
+    receiver: Receiver
+    gate: TokenGate
+    spooling: Spooling
+    stats: ReceiverStats
+    preparation: Preparation
+    writing: AsyncEngine
+    reading: AsyncEngine
+
+    async def ping(self) -> float:
+        """Return how long PostgreSQL takes to answer, in seconds. Raises StoreError."""
+        return await Reader(self.reading).ping()
+
+
 async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
     """Start everything; what was started is stopped by ``stack``, in reverse.
 
-    Raises StoreError, AddressInUseError, SpoolUnusableError, TlsError.
+    Raises StoreError, AddressInUseError, SpoolUnusableError, TlsError, WorkerFailedError.
     """
+    if settings.workers > 1:
+        return await _start_workers(settings, stack)
     certificates = open_certificates(settings)
-    http_socket = bind(settings.http_endpoint, "http_endpoint")
-    stack.callback(http_socket.close)
-    grpc_socket = bind(settings.grpc_endpoint, "grpc_endpoint")
-    stack.callback(grpc_socket.close)
-    query_socket = bind(settings.query_endpoint, "query_endpoint")
-    stack.callback(query_socket.close)
+    sockets = [_bound(settings, side, stack) for side in ("http", "grpc", "query")]
+    receiving = await receive(
+        settings, stack, certificates, (sockets[0], sockets[1]), partial(open_access, settings, stack)
+    )
+    spooling = receiving.spooling
+
+    async def metrics() -> bytes:
+        return generate_latest(receiving.stats.registry)
+
+    query = await _query_side(
+        settings,
+        stack,
+        certificates,
+        sockets[2],
+        (Reader(receiving.reading, spooling.view), Control(receiving.writing), receiving.gate),
+        (partial(readiness, spooling, receiving.ping), metrics),
+    )
+    receiver = receiving.receiver
+    return _ready(
+        settings, certificates, receiving.preparation, receiver.grpc_address, receiver.http.address, query.address
+    )
+
+
+async def _start_workers(settings: Settings, stack: AsyncExitStack) -> Ready:
+    """Start PostgreSQL, the receivers as processes of their own, and the query side here."""
+    certificates = open_certificates(settings)
+    query_socket = _bound(settings, "query", stack)
+    # Held, not listened on: the addresses are ours for as long as this runs, whoever of the workers is alive.
+    held = [reserve(getattr(settings, f"{side}_endpoint"), f"{side}_endpoint") for side in ("http", "grpc")]
+    for sock in held:
+        stack.callback(sock.close)
+    http, grpc = (address_of(sock) for sock in held)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    state, stats = StoreState(), ReceiverStats(CollectorRegistry())
-    spooling = Spooling(settings, state, stats)
-    stack.push_async_callback(spooling.close)
-    await spooling.open()
     access = await open_access(settings, stack)
     writing, reading = write_engine(access.writing(settings)), read_engine(access.reading(settings))
     stack.push_async_callback(writing.dispose)
     stack.push_async_callback(reading.dispose)
     preparation = Preparation(settings, access, writing)
+    await preparation.prepare()
+    gate = TokenGate(writing, access.writing(settings))
+    await gate.start()
+    stack.push_async_callback(gate.close)
+    registry = CollectorRegistry()
+    keep_current(settings, certificates, registry, stack)
+    supervisor = Supervisor(order_line(settings, access, grpc, http), settings.workers)
+    stack.push_async_callback(supervisor.stop, settings.drain_timeout_s)
+    await supervisor.start()
+    query = await _query_side(
+        settings,
+        stack,
+        certificates,
+        query_socket,
+        (Reader(reading, supervisor.spooled), Control(writing), gate),
+        (supervisor.readiness, supervisor.metrics),
+    )
+    return _ready(settings, certificates, preparation, grpc, http, query.address)
+
+
+async def receive(
+    settings: Settings,
+    stack: AsyncExitStack,
+    certificates: Listeners,
+    sockets: tuple[socket.socket, socket.socket],
+    find_access: Callable[[], Awaitable[Access]],
+) -> Receiving:
+    """Start the write side on bound sockets (HTTP, gRPC); ``find_access`` comes after the spool, which needs no store.
+
+    Raises StoreError, SpoolUnusableError.
+    """
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state, stats = StoreState(), ReceiverStats(CollectorRegistry())
+    spooling = Spooling(settings, state, stats)
+    stack.push_async_callback(spooling.close)
+    await spooling.open()
+    access = await find_access()
+    writing, reading = write_engine(access.writing(settings)), read_engine(access.reading(settings))
+    stack.push_async_callback(writing.dispose)
+    stack.push_async_callback(reading.dispose)
+    preparation = Preparation(settings, access, writing)
+    stack.push_async_callback(preparation.close)
     await _prepare(preparation, spooling)
     gate = TokenGate(writing, access.writing(settings), lambda: state.is_away)
     await gate.start()
     stack.push_async_callback(gate.close)
     keep_current(settings, certificates, stats.registry, stack)
-    receiver = _receiver(settings, writing, gate, stats, http_socket, grpc_socket, certificates, spooling, preparation)
+    receiver = _receiver(settings, writing, gate, stats, *sockets, certificates, spooling, preparation)
     await receiver.start()
     stack.push_async_callback(receiver.stop)
-    reader = Reader(reading, spooling.view)
-    query = HttpListener(
-        build_query_app(
-            reader,
-            Control(writing),
-            gate.verify,
-            f"{settings.scheme('query')}://{address_of(query_socket)}",
-            partial(readiness, spooling, reader.ping),
-            partial(generate_latest, stats.registry),
-            Doors(known_hosts(settings, certificates), settings.query_allowed_origins),
-        ),
-        query_socket,
-        drain_timeout_s=settings.drain_timeout_s,
-        certificates=certificates.get("query"),
+    return Receiving(receiver, gate, spooling, stats, preparation, writing, reading)
+
+
+async def _query_side(
+    settings: Settings,
+    stack: AsyncExitStack,
+    certificates: Listeners,
+    sock: socket.socket,
+    store: tuple[Reader, Control, TokenGate],
+    state: tuple[Readiness, Metrics],
+) -> HttpListener:
+    """Start the query side on a bound socket."""
+    reader, control, gate = store
+    app = build_query_app(
+        reader,
+        control,
+        gate.verify,
+        f"{settings.scheme('query')}://{address_of(sock)}",
+        *state,
+        Doors(known_hosts(settings, certificates), settings.query_allowed_origins),
     )
+    own = certificates.get("query")
+    query = HttpListener(app, sock, drain_timeout_s=settings.drain_timeout_s, certificates=own)
     await query.start()
     stack.push_async_callback(query.stop)
-    return Ready(
-        settings,
-        receiver.grpc_address,
-        receiver.http.address,
-        query.address,
-        preparation.read_token,
-        public_names(certificates),
-        preparation.ingest_token_exists,
-    )
+    return query
+
+
+def _bound(settings: Settings, side: str, stack: AsyncExitStack) -> socket.socket:
+    sock = bind(getattr(settings, f"{side}_endpoint"), f"{side}_endpoint")
+    stack.callback(sock.close)
+    return sock
+
+
+def _ready(
+    settings: Settings, certificates: Listeners, preparation: Preparation, grpc: str, http: str, query: str
+) -> Ready:
+    token, exists = preparation.read_token, preparation.ingest_token_exists
+    return Ready(settings, grpc, http, query, token, public_names(certificates), exists)
 
 
 async def _prepare(preparation: Preparation, spooling: Spooling) -> None:
@@ -176,7 +275,7 @@ def _receiver(
         http,
         grpc_server,
         address_of(grpc_socket),
-        preparation.maintain,
+        preparation.upkeep,
         configurations,
         spooling.stop_draining,
     )

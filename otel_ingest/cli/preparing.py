@@ -16,6 +16,7 @@ from otel_ingest.config import Settings
 from storage import embedded, levels, maintenance, migrate, probe, roles, tokens
 from storage.engine import AsyncEngine, write_engine
 from storage.errors import RetryableStoreError, StoreError
+from storage.turn import Turn
 
 _log = structlog.get_logger(__name__)
 
@@ -36,6 +37,7 @@ class Preparation:
         self._access = access
         self._engine = engine
         self._done = False
+        self._turn = Turn(access.writing(settings))
         self.read_token = _token_file(settings, "read")
         self.ingest_token_exists = True
 
@@ -81,6 +83,15 @@ class Preparation:
         ahead, bounds = settings.partitions_ahead_days, rejected_bounds(settings)
         await maintenance.maintain(self._engine, now, ahead, windows(settings), bounds)
         await levels.forget(self._engine)
+
+    async def upkeep(self, now: datetime) -> None:
+        """Do ``maintain`` when it is this receiver's turn, of all that use the database. Raises StoreError."""
+        if await self._turn.is_mine():
+            await self.maintain(now)
+
+    async def close(self) -> None:
+        """Let another receiver have the turn."""
+        await self._turn.give_up()
 
     async def probe(self) -> None:
         """Raise StoreError unless PostgreSQL takes writes and all is prepared."""

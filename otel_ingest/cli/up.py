@@ -2,19 +2,22 @@
 
 import asyncio
 import gc
+import json
 import signal
 import sys
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import typer
 
 from otel_ingest import log, memory
-from otel_ingest.cli import compose
+from otel_ingest.cli import compose, worker
 from otel_ingest.cli.common import DatabaseUrl, DataDir, load_settings
 from otel_ingest.cli.spooling import SpoolUnusableError
+from otel_ingest.cli.supervisor import WorkerFailedError
 from otel_ingest.config import Settings
 from otel_ingest.listener import AddressInUseError
 from otel_ingest.tls import TlsError
@@ -26,6 +29,7 @@ _log = structlog.get_logger(__name__)
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
     app.command("up")(up)
+    app.command("worker", hidden=True)(receiver_worker)
 
 
 def up(
@@ -48,6 +52,9 @@ def up(
     tls_client_ca_file: Annotated[
         Path | None, typer.Option("--tls-client-ca-file", help="Ask clients for a certificate of these CAs")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Receiver processes on the same ports [1]", min=1, max=16)
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the ready line as a JSON object, nothing else")
     ] = False,
@@ -67,7 +74,30 @@ def up(
         tls_cert_file=tls_cert_file,
         tls_key_file=tls_key_file,
         tls_client_ca_file=tls_client_ca_file,
+        workers=workers,
     )
+    _run(settings, serve(settings, as_json=as_json))
+
+
+def receiver_worker() -> None:
+    """Receive as one of several processes; started by `up --workers`, which says what to do on stdin."""
+    line = _first_line()
+    settings = load_settings(**json.loads(line)["settings"])
+    _run(settings, _worker(line))
+
+
+def _first_line() -> bytes:
+    """Return the first line of stdin, and leave what comes after it to the event loop."""
+    with open(0, "rb", buffering=0, closefd=False) as stdin:
+        return stdin.readline()
+
+
+async def _worker(line: bytes) -> None:
+    await worker.work(line, _stop_event())
+
+
+def _run(settings: Settings, work: Coroutine[Any, Any, None]) -> None:
+    """Run a server; what keeps it from starting is a sentence and exit 1."""
     log.configure(settings.log_level, as_json=settings.log_json)
     # Decoding makes millions of short-lived objects and no cycles: looking for cycles every 700 of them is a tax.
     gc.freeze()
@@ -76,8 +106,8 @@ def up(
     memory.raise_files_limit(2 * settings.connections_max)
     try:
         with asyncio.Runner(loop_factory=compose.loop_factory()) as runner:
-            runner.run(serve(settings, as_json=as_json))
-    except (StoreError, AddressInUseError, SpoolUnusableError, TlsError) as error:
+            runner.run(work)
+    except (StoreError, AddressInUseError, SpoolUnusableError, TlsError, WorkerFailedError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
 
