@@ -13,12 +13,12 @@ ENV PATH=/opt/otel-ingest/bin:$PATH \
     OTEL_INGEST_DATA_DIR=/data \
     OTEL_INGEST_GRPC_ENDPOINT=0.0.0.0:4317 \
     OTEL_INGEST_HTTP_ENDPOINT=0.0.0.0:4318 \
-    OTEL_INGEST_QUERY_ENDPOINT=0.0.0.0:4319 \
-    OTEL_INGEST_INSECURE=true
+    OTEL_INGEST_QUERY_ENDPOINT=0.0.0.0:4319
+# Listening beyond loopback needs OTEL_INGEST_TLS_CERT_FILE and _KEY_FILE, or OTEL_INGEST_INSECURE=true behind a proxy.
 USER otel-ingest
 VOLUME /data
 EXPOSE 4317 4318 4319
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:4319/healthz', timeout=2)"]
+  CMD ["python", "-m", "otel_ingest.healthcheck"]
 ENTRYPOINT ["otel-ingest"]
 CMD ["up"]

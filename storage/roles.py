@@ -132,9 +132,10 @@ def _script(url: str) -> list[str]:
         return _statements_for(connection)
 
 
-def user_of(url: str) -> str:
-    """PURE: return the user of a URL; empty: none is named."""
-    return psycopg_url(url).username or ""
+def login_of(url: str) -> tuple[str, str]:
+    """PURE: return the user and the password of a URL; empty: not named."""
+    parsed = psycopg_url(url)
+    return parsed.username or "", str(parsed.password or "")
 
 
 async def grant(url: str, passwords: Mapping[str, str] | None = None, members: Mapping[str, str] | None = None) -> None:

@@ -3,7 +3,7 @@
 import typer
 
 from mcp_tools import commands
-from otel_ingest.cli import admin, demo, export, rejected, spool, up
+from otel_ingest.cli import admin, demo, doctor, export, rejected, spool, up
 from otel_ingest.cli.common import open_reader
 
 app = typer.Typer(
@@ -22,3 +22,4 @@ admin.register(app)
 export.register(app)
 rejected.register(app)
 spool.register(app)
+doctor.register(app)

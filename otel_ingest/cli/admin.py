@@ -1,13 +1,9 @@
 """Commands for who runs the server: tokens, partitions, migrate, doctor, mcp over stdio."""
 
-import json
-import platform
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -27,7 +23,6 @@ from otel_ingest.config import Settings
 from storage import migrate as migrations
 from storage import partitions, roles, tokens
 from storage.engine import AsyncEngine, write_engine
-from storage.errors import StoreError
 
 token_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke tokens.")
 
@@ -37,7 +32,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(token_app, name="token")
     app.command("partitions")(show_partitions)
     app.command("migrate")(migrate)
-    app.command("doctor")(doctor)
     app.command("mcp")(mcp)
 
 
@@ -114,8 +108,9 @@ def migrate(
 ) -> None:
     """Bring the schema to the newest revision; safe to run by several at once. `up` does it by itself.
 
-    With --roles the users of OTEL_INGEST_DATABASE_WRITE_URL and _READ_URL become members of the two roles, where these
-    are set and the users exist. Run it again after each upgrade.
+    With --roles the users of OTEL_INGEST_DATABASE_WRITE_URL and _READ_URL, where these are set, become members of the
+    two roles (they must exist); a URL whose user is the role itself makes a login of it, with the password of the URL.
+    Run it again after each upgrade.
     """
     settings = load_settings(data_dir=data_dir, database_url=database_url)
 
@@ -127,18 +122,25 @@ def migrate(
         await migrations.upgrade(owner)
         typer.echo("the schema is at its newest revision")
         if with_roles:
-            members = {
-                role: roles.user_of(secret.get_secret_value())
-                for role, secret in (
-                    (roles.WRITER, settings.database_write_url),
-                    (roles.READER, settings.database_read_url),
-                )
-                if secret is not None
-            }
-            await roles.grant(owner, members=members)
+            passwords, members = _logins(settings)
+            await roles.grant(owner, passwords, members)
             typer.echo(f"the roles {roles.WRITER} and {roles.READER} have their rights")
 
     run(work())
+
+
+def _logins(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
+    """Return role -> password for URLs of the roles themselves, and role -> user for those of others."""
+    passwords, members = {}, {}
+    for role, secret in ((roles.WRITER, settings.database_write_url), (roles.READER, settings.database_read_url)):
+        if secret is None:
+            continue
+        user, password = roles.login_of(secret.get_secret_value())
+        if user != role:
+            members[role] = user
+        elif password:
+            passwords[role] = password
+    return passwords, members
 
 
 def mcp(
@@ -153,55 +155,3 @@ def mcp(
             await run_stdio(reader)
 
     run(work())
-
-
-def doctor(data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
-    """Check this installation and its store, one line a check; exit 1 when something is wrong."""
-    settings = load_settings(data_dir=data_dir, database_url=database_url)
-    checks = run(_diagnose(settings))
-    if as_json:
-        typer.echo(json.dumps(checks))
-    else:
-        for check in checks:
-            typer.echo(f"{'ok   ' if check['ok'] else 'WRONG'} {check['check']}: {check['detail']}")
-    if not all(check["ok"] for check in checks):
-        raise typer.Exit(1)
-
-
-async def _diagnose(settings: Settings) -> list[dict[str, Any]]:
-    """Return {check, ok, detail} for versions, disk, store, schema, partitions and tokens."""
-    checks: list[dict[str, Any]] = []
-
-    def note(name: str, ok: bool, detail: str) -> None:  # noqa: FBT001 - a local table row
-        checks.append({"check": name, "ok": ok, "detail": detail})
-
-    note(
-        "version",
-        ok=True,
-        detail=f"otel-ingest {version('otel-ingest')}, Python {platform.python_version()}",
-    )
-    kind = "external" if settings.database_url else f"embedded below {settings.data_dir}"
-    note("database", ok=True, detail=kind)
-    if settings.data_dir.exists():
-        free_mib = shutil.disk_usage(settings.data_dir).free // (1024 * 1024)
-        note("disk", ok=free_mib > 1024, detail=f"{free_mib} MiB free in the data directory")  # noqa: PLR2004
-    try:
-        async with open_reader(settings) as reader:
-            info = await reader.store_info()
-        async with _engine(settings) as engine:
-            ahead = await partitions.list_partitions(engine)
-            known = await tokens.list_tokens(engine)
-    except StoreError as error:
-        note("store", ok=False, detail=str(error))
-        return checks
-    note("store", ok=True, detail=f"PostgreSQL {info.postgresql_version}")
-    today = f"{datetime.now(UTC):%Y%m%d}"
-    missing = [t for t in ("log_records", "spans", "metric_points") if f"{t}_p{today}" not in {p.name for p in ahead}]
-    note(
-        "partitions",
-        ok=not missing,
-        detail=f"{len(ahead)}; {'none of today for ' + ', '.join(missing) if missing else 'today is there'}",
-    )
-    valid = [t for t in known if t.revoked_at is None]
-    note("tokens", ok=bool(valid), detail=f"{len(valid)} not revoked")
-    return checks

@@ -1,0 +1,181 @@
+"""``otel-ingest doctor``: looks at this installation and its store as they are; a line a check."""
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Annotated, Literal, TypeVar
+
+import typer
+
+from otel_ingest.cli import access
+from otel_ingest.cli.access import Access
+from otel_ingest.cli.common import DatabaseUrl, DataDir, load_settings, run
+from otel_ingest.config import Settings
+from otel_ingest.tls import EXPIRY_WARNING, TlsError, load
+from otel_ingest.tls_settings import SIDES
+from storage import health, partitions, roles, tokens
+from storage.columns import TELEMETRY_TABLES
+from storage.engine import AsyncEngine, read_engine, write_engine
+from storage.errors import StoreError
+from storage.health import ServerFacts
+
+_FREE_MIB_MIN = 1024
+# Windows of requests and of tokens are told by PostgreSQL's clock, times of records by the senders'.
+_SKEW_S_MAX = 2.0
+
+T = TypeVar("T")
+Verdict = Literal["ok", "warning", "wrong"]
+_SHOWN = {"ok": "ok   ", "warning": "WARN ", "wrong": "WRONG"}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line: what was looked at, how it is, what was found."""
+
+    check: str
+    verdict: Verdict
+    detail: str
+
+    def data(self) -> dict[str, object]:
+        """Return it for --json; ``ok`` is false for what is wrong alone."""
+        return asdict(self) | {"ok": self.verdict != "wrong"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines")] = False,
+) -> None:
+    """Check this installation and its store, one line a check; exit 1 when something is wrong.
+
+    Looks at versions, disk, certificates, PostgreSQL (version, clock, durability, locks), roles, partitions, tokens.
+    """
+    checks = run(_diagnose(load_settings(data_dir=data_dir, database_url=database_url)))
+    if as_json:
+        typer.echo(json.dumps([check.data() for check in checks]))
+    else:
+        for check in checks:
+            typer.echo(f"{_SHOWN[check.verdict]} {check.check}: {check.detail}")
+    if any(check.verdict == "wrong" for check in checks):
+        raise typer.Exit(1)
+
+
+async def _diagnose(settings: Settings) -> list[Check]:
+    kind = "external" if settings.is_external else f"embedded below {settings.data_dir}"
+    checks = [
+        Check("version", "ok", f"otel-ingest {version('otel-ingest')}, Python {platform.python_version()}"),
+        Check("database", "ok", kind),
+        *_disk(settings),
+        *_certificates(settings),
+    ]
+    try:
+        way = await access.running(settings)
+        return [*checks, *await _store(settings, way)]
+    except StoreError as error:
+        return [*checks, Check("store", "wrong", str(error))]
+
+
+def _disk(settings: Settings) -> list[Check]:
+    if not settings.data_dir.exists():
+        return []
+    free_mib = shutil.disk_usage(settings.data_dir).free // (1024 * 1024)
+    enough = free_mib > _FREE_MIB_MIN
+    return [Check("disk", "ok" if enough else "wrong", f"{free_mib} MiB free in the data directory")]
+
+
+def _certificates(settings: Settings) -> list[Check]:
+    """Return a line for each listener with TLS."""
+    checks = []
+    for side in SIDES:
+        files = settings.tls_files(side)
+        if files is None:
+            continue
+        try:
+            pair = load(files)
+        except TlsError as error:
+            checks.append(Check(f"tls {side}", "wrong", str(error)))
+            continue
+        left = pair.not_after - datetime.now(UTC)
+        verdict: Verdict = "wrong" if left.total_seconds() < 0 else "warning" if left < EXPIRY_WARNING else "ok"
+        says = f"{files.cert} ends {pair.not_after:%Y-%m-%d}, {left.days} days; {', '.join(pair.names) or 'no names'}"
+        checks.append(Check(f"tls {side}", verdict, says))
+    return checks
+
+
+async def _store(settings: Settings, way: Access) -> list[Check]:
+    began = time.time()
+    facts = await _with(read_engine(way.reading(settings)), health.ask)
+    checks = [*_server(facts, began, time.time()), *await _roles(way)]
+    if way.owner is None:
+        return [*checks, Check("owner", "ok", "not known here: partitions and tokens are not looked at")]
+    engine = write_engine(way.owning(settings))
+    there = {p.name for p in await _with(engine, partitions.list_partitions)}
+    known = await _with(engine, tokens.list_tokens)
+    today = f"{datetime.now(UTC):%Y%m%d}"
+    missing = [t.name for t in TELEMETRY_TABLES if f"{t.name}_p{today}" not in there]
+    found = f"{len(there)}; {'none of today for ' + ', '.join(missing) if missing else 'today is there'}"
+    checks.append(Check("partitions", "wrong" if missing else "ok", found))
+    valid = [t for t in known if t.revoked_at is None and (t.expires_at is None or t.expires_at > datetime.now(UTC))]
+    return [*checks, _tokens(settings, {t.role for t in valid}, len(valid))]
+
+
+async def _with(engine: AsyncEngine, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+    try:
+        return await work(engine)
+    finally:
+        await engine.dispose()
+
+
+def _server(facts: ServerFacts, asked_s: float, answered_s: float) -> list[Check]:
+    """Return version, clock, durability and locks."""
+    supported = health.VERSION_MIN <= facts.major <= health.VERSION_MAX
+    range_ = f"{health.VERSION_MIN} to {health.VERSION_MAX}"
+    standby = ", a standby: it takes no writes" if facts.standby else ""
+    told = f"PostgreSQL {facts.version}{standby}{'' if supported else f'; tried with {range_}'}"
+    too_old = facts.major < health.VERSION_MIN
+    worst: Verdict = "wrong" if facts.standby or too_old else "ok" if supported else "warning"
+    now = facts.now.timestamp()
+    skew_s = max(asked_s - now, now - answered_s, 0.0)
+    checks = [
+        Check("store", worst, told),
+        Check("clock", "ok" if skew_s < _SKEW_S_MAX else "warning", f"{skew_s:.1f} s from PostgreSQL's"),
+    ]
+    weak = facts.durability()
+    checks.append(Check("durability", "warning" if weak else "ok", "; ".join(weak) or "acknowledged is on its disk"))
+    short = facts.locks_short()
+    return [*checks, Check("locks", "warning" if short else "ok", short or f"room for {facts.locks}")]
+
+
+async def _roles(way: Access) -> list[Check]:
+    """Return whether writing and reading happen with their own roles, and what these lack."""
+    checks = []
+    for name, role, url, taken in (
+        ("writer", roles.WRITER, way.write, way.write_role),
+        ("reader", roles.READER, way.read, way.read_role),
+    ):
+        if url == way.owner:
+            says = f"the owner, as {taken} (SET ROLE)" if taken else "the owner itself: `otel-ingest migrate --roles`"
+            checks.append(Check(name, "ok" if taken else "warning", says))
+            continue
+        lacking = await roles.missing(url, role)
+        user = roles.login_of(url)[0]
+        says = f"{user} lacks {', '.join(lacking)}; run `otel-ingest migrate --roles`" if lacking else user
+        checks.append(Check(name, "wrong" if lacking else "ok", says))
+    return checks
+
+
+def _tokens(settings: Settings, valid: set[str], count: int) -> Check:
+    needed = any(settings.ingest_needs_token(e) for e in (settings.grpc_endpoint, settings.http_endpoint))
+    if needed and "ingest" not in valid:
+        return Check("tokens", "warning", "exports need one, there is none: `otel-ingest token create --role ingest`")
+    return Check("tokens", "ok" if count else "warning", f"{count} valid")
