@@ -44,7 +44,7 @@ class Decoder:
 
     def __init__(self, limits: Limits, memory_bytes: int, second_line: SecondLine | None = None) -> None:
         self._limits = limits
-        self._second_line = second_line
+        self.second_line = second_line
         # One message at a time: what a message takes is not known before it is parsed.
         self._here = asyncio.Lock()
         self._process = _DecodingProcess(limits, memory_bytes, redact=second_line is not None)
@@ -56,7 +56,7 @@ class Decoder:
         """
         if len(body) <= _HERE_BYTES_MAX[encoding]:
             async with self._here:
-                decoding = Decoding(signal, body, encoding, self._limits, received_ns, self._second_line)
+                decoding = Decoding(signal, body, encoding, self._limits, received_ns, self.second_line)
                 if decoding.records <= _HERE_RECORDS_MAX:
                     while decoding.turn(_RECORDS_A_TURN):  # noqa: ASYNC110 - it is at work, not waiting
                         await asyncio.sleep(0)

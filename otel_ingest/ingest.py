@@ -128,7 +128,7 @@ class Ingest:
         self._tell(signal, decoded.masked)
         batch, rejections = decoded.batch, decoded.rejections
         batch.key = key
-        attach(batch, signal, body, encoding, decoded.positions, rejections)
+        attach(batch, signal, body, encoding, decoded.positions, rejections, self._decoder.second_line)
         early = sum(r.count for r in rejections)
         total = len(batch.rows) + early
         self._stats.received(signal, total)
@@ -168,7 +168,8 @@ class Ingest:
         self._tell(signal, decoded.masked)
         batch, rejections = decoded.batch, decoded.rejections
         batch.key = await _key(signal, request.body, request.batch_id)
-        attach(batch, signal, request.body, Encoding(request.encoding), decoded.positions, rejections)
+        encoding, line = Encoding(request.encoding), self._decoder.second_line
+        attach(batch, signal, request.body, encoding, decoded.positions, rejections, line)
         batch.place, batch.attempts = place, {transaction: [] for transaction in request.attempts}
         outcome = await self._durable.replay(batch) if batch.rows else Outcome()
         if len(batch.rows) < request.records or outcome.rejected:

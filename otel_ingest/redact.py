@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import orjson
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
 from otel_ingest.decode.context import component_of
@@ -43,6 +45,7 @@ class SecondLine:
 
     def __init__(self, rules: Mapping[str, Any]) -> None:
         self._redactor = Redactor(rules)
+        self._mask: str = rules["mask"]
         keys = _key_pattern(rules["names"], rules["sql"]["keys"])
         # Two searches: together they are slower than each alone.
         self._searches = (compile_pattern(keys), compile_pattern(_value_pattern(rules), "i"))
@@ -83,9 +86,36 @@ class SecondLine:
                 found.setdefault(component, Counter()).update(rules)
         return found
 
-    def text(self, raw: bytes) -> bytes:
-        """Return any bytes without what is secret by its value, for showing them; not to be parsed again."""
-        return bytes(self._redactor.value(raw, "", set()))
+    def original(self, signal: Signal, data: bytes, encoding: Encoding) -> bytes:
+        """Return the bytes of one rejected record without its secrets; nothing, where they cannot be told apart."""
+        if encoding is Encoding.JSON:
+            try:
+                return orjson.dumps(self._json(orjson.loads(data)))
+            except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
+                return b""
+        if not self.suspicious(data):
+            return data
+        record = _record_type(signal)()
+        try:
+            record.ParseFromString(data)
+        except DecodeError:
+            return b""
+        _RECORDS[signal.name](self, record)
+        return bytes(record.SerializeToString())
+
+    def _json(self, item: Any) -> Any:
+        """Return a part of OTLP/JSON without its secrets."""
+        if isinstance(item, str):
+            return self._redactor.text(item, "", set())
+        if isinstance(item, list):
+            return [self._json(part) for part in item]
+        if not isinstance(item, dict):
+            return item
+        key, rules = item.get("key"), set[str]()
+        if isinstance(key, str) and "value" in item:
+            self._redactor.field(key, "x", rules)
+        masked = {"stringValue": self._mask} if rules else None
+        return {k: masked if masked and k == "value" else self._json(v) for k, v in item.items()}
 
     def log_record(self, record: Any) -> set[str]:
         """Mask the secrets of a LogRecord; return the rules that matched."""
@@ -172,6 +202,13 @@ _RECORDS: dict[str, Callable[[SecondLine, Any], set[str]]] = {
     TRACES.name: SecondLine.span,
     METRICS.name: SecondLine.metric,
 }
+
+
+def _record_type(signal: Signal) -> Any:
+    """Return the message type of one record of a signal."""
+    groups = signal.request_type.DESCRIPTOR.fields[0].message_type
+    scopes = groups.fields_by_number[2].message_type
+    return scopes.fields_by_number[2].message_type._concrete_class  # noqa: SLF001 - how protobuf names it
 
 
 def _key_pattern(names: Mapping[str, Any], sql_keys: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from otel_ingest.limits import Rejection
+from otel_ingest.redact import SecondLine
 from otel_ingest.signals import Signal
 from otel_ingest.wire import Encoding
 from otel_ingest.wire.originals import Original, originals
@@ -16,11 +17,18 @@ _NOTHING = Original(b"", "")
 
 
 def attach(
-    batch: Batch, signal: Signal, body: bytes, encoding: Encoding, positions: Sequence[int], rejections: list[Rejection]
+    batch: Batch,
+    signal: Signal,
+    body: bytes,
+    encoding: Encoding,
+    positions: Sequence[int],
+    rejections: list[Rejection],
+    second_line: SecondLine | None = None,
 ) -> None:
     """Let ``batch`` say which of its request's records are rejected; costs nothing until something is.
 
     ``positions``: of its rows in the request. ``rejections``: of records that did not become rows.
+    ``second_line``: what masks their secrets.
     """
     early = [(r.index + n, r.reason) for r in rejections for n in range(min(r.count, KEPT_A_REQUEST_MAX))]
     early = early[:KEPT_A_REQUEST_MAX]
@@ -31,8 +39,14 @@ def attach(
         wanted = set(reasons) if len(body) <= _BODY_BYTES_MAX[encoding] else set()
         found = originals(signal, body, wanted, json=encoding is Encoding.JSON)
         media_type = encoding.value
+
+        def shown(data: bytes) -> bytes:
+            return data if second_line is None else second_line.original(signal, data, encoding)
+
         return [
-            RejectedRecord(signal.name, (o := found.get(at, _NOTHING)).component, at, reasons[at], media_type, o.data)
+            RejectedRecord(
+                signal.name, (o := found.get(at, _NOTHING)).component, at, reasons[at], media_type, shown(o.data)
+            )
             for at in sorted(reasons)
         ]
 

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
+from otel_ingest.encode.json_format import to_json
 from otel_ingest.redact import NOTE_KEY, SecondLine, _any, _plain
 from otel_ingest.redaction import shared_rules
 from otel_ingest.signals import LOGS, METRICS, TRACES
+from otel_ingest.wire import Encoding
 from tests.factories import logs_request
 from tests.strategies import REQUESTS, log_records
 
@@ -148,3 +150,29 @@ def test_what_cannot_be_looked_at_is_replaced(monkeypatch: pytest.MonkeyPatch) -
     line.log_record(record)
 
     assert b"hunter2" not in record.SerializeToString()
+
+
+@pytest.mark.parametrize("encoding", Encoding, ids=lambda e: e.name.lower())
+def test_a_rejected_record_is_shown_without_its_secrets(encoding: Encoding) -> None:
+    """Its own bytes, masked, in either encoding; what holds none stays equal to the byte."""
+    record = LogRecord(body=AnyValue(string_value=SECRET), trace_id=b"too short")
+    plain = LogRecord(body=AnyValue(string_value="hello"), trace_id=b"too short")
+    record.attributes.add(key="password").value.string_value = "hunter2"
+    to_bytes = to_json if encoding is Encoding.JSON else LogRecord.SerializeToString
+
+    shown = LINE.original(LOGS, to_bytes(record), encoding)
+
+    assert b"hunter2" not in shown
+    assert SECRET.rsplit(maxsplit=1)[-1].encode() not in shown
+    assert b"password" in shown
+    assert LINE.original(LOGS, to_bytes(plain), encoding) == to_bytes(plain)
+
+
+def test_what_cannot_be_parsed_and_may_hold_a_secret_is_not_kept() -> None:
+    """Damaged bytes with a sensitive name in them: the reason is kept, the bytes are not."""
+    record = LogRecord()
+    record.attributes.add(key="password").value.string_value = "hunter2"
+
+    assert LINE.original(LOGS, record.SerializeToString() + b"\xff", Encoding.PROTOBUF) == b""
+    assert LINE.original(LOGS, b"harmless\xff", Encoding.PROTOBUF) == b"harmless\xff"
+    assert LINE.original(LOGS, b'{"password": ', Encoding.JSON) == b""
