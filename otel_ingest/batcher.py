@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from otel_ingest.ending import end
 from otel_ingest.errors import StoreAway, StoreUnavailable
 from otel_ingest.fair_queue import FairQueue
 from otel_ingest.stats import ReceiverStats
@@ -116,19 +117,20 @@ class Batcher:
         return await asyncio.shield(entry.done)
 
     async def close(self, timeout_s: float) -> None:
-        """Take nothing more, write what is queued, return; what is not written in time is given up."""
+        """Take nothing more, write what is queued, return; what is not written in time is given up.
+
+        What is under way to a PostgreSQL that is known to be away is in the spool already: it is not waited for.
+        """
         self._closing = True
         async with self._wake:
             self._wake.notify_all()
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            hopeless = self._spooled and self._state.is_away
+            _, late = await asyncio.wait(self._tasks, timeout=0 if hopeless else timeout_s)
             if late:
                 self._give_up("the server is stopping", self._stuck(), everything=True)
-                for task in late:
-                    task.cancel()
-                await asyncio.wait(late, timeout=_CANCEL_TIMEOUT_S)
-        if self._watch is not None:
-            self._watch.cancel()
+                await end(*late)
+        await end(self._watch)
 
     async def _write_loop(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from otel_ingest.ending import end
 from storage.errors import StoreError
 from storage.level_config import by_component, configuration_hash
 from storage.views import LevelOverride
@@ -55,9 +56,7 @@ class LevelConfigurations:
 
     async def stop(self) -> None:
         """End it."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _refresh_forever(self) -> None:
         failing = False

@@ -1,7 +1,6 @@
 """The receiver as one thing that starts and stops: both transports, the batcher and the upkeep of partitions."""
 
 import asyncio
-import contextlib
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -14,6 +13,7 @@ import structlog
 from otel_ingest.batcher import Batcher
 from otel_ingest.config import Settings
 from otel_ingest.decoder import Decoder
+from otel_ingest.ending import end
 from otel_ingest.http2 import Http2Server
 from otel_ingest.levels import LevelConfigurations
 from otel_ingest.listener import HttpListener
@@ -56,10 +56,7 @@ class Receiver:
         await self.batcher.close(max(1.0, deadline_s - (time.monotonic() - began_s)))
         await self.decoder.close()
         await self.levels.stop()
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._upkeep
+        await end(self._upkeep)
 
     async def _keep_partitions(self) -> None:
         """Look after the store each upkeep_interval_s; one that is away is tried again sooner."""

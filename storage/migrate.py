@@ -13,11 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from alembic import command
 from storage.dberrors import translate
-from storage.engine import psycopg_url, session_options
+from storage.engine import NETWORK_THAT_SAYS_NOTHING, psycopg_url, session_options
 from storage.errors import PermanentStoreError
 
+# A PostgreSQL that answers nothing must not hold the start for ever.
+_WAIT = {"connect_timeout": 5, **NETWORK_THAT_SAYS_NOTHING}
 _LOCK_KEY = 0x6F74_6C70_0002
-_CONNECT_TIMEOUT_S = 5
 
 
 def script_location() -> Path:
@@ -51,7 +52,7 @@ def _require_head(url: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
     wanted = ScriptDirectory.from_config(config).get_current_head()
-    engine = create_engine(psycopg_url(url), hide_parameters=True)
+    engine = create_engine(psycopg_url(url), connect_args=_WAIT, hide_parameters=True)
     try:
         with engine.connect() as connection:
             found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
@@ -70,11 +71,7 @@ def _run(url: str, work: Callable[[Config], Any]) -> None:
     """Run an Alembic command on one connection, under an advisory lock of the session."""
     config = Config()
     config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
-    engine = create_engine(
-        psycopg_url(url),
-        connect_args={"options": session_options(), "connect_timeout": _CONNECT_TIMEOUT_S},
-        hide_parameters=True,
-    )
+    engine = create_engine(psycopg_url(url), connect_args=_WAIT | {"options": session_options()}, hide_parameters=True)
     try:
         with engine.connect() as lock, engine.connect() as connection:
             lock.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})

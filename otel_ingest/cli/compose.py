@@ -26,6 +26,7 @@ from otel_ingest.cli.supervisor import Supervisor, order_line
 from otel_ingest.config import Settings
 from otel_ingest.decoder import Decoder
 from otel_ingest.durable import Durable
+from otel_ingest.ending import bounded
 from otel_ingest.grpc_server import build_grpc_server
 from otel_ingest.http_app import HttpApp
 from otel_ingest.ingest import Ingest
@@ -117,8 +118,8 @@ async def _start_workers(settings: Settings, stack: AsyncExitStack) -> Ready:
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     access = await open_access(settings, stack)
     writing, reading = write_engine(access.writing(settings)), read_engine(access.reading(settings))
-    stack.push_async_callback(writing.dispose)
-    stack.push_async_callback(reading.dispose)
+    stack.push_async_callback(bounded, writing.dispose)
+    stack.push_async_callback(bounded, reading.dispose)
     preparation = Preparation(settings, access, writing)
     await preparation.prepare()
     gate = TokenGate(writing, access.writing(settings))

@@ -13,6 +13,7 @@ from otel_ingest.cli import access
 from otel_ingest.cli.access import Access
 from otel_ingest.cli.common import rejected_bounds, windows
 from otel_ingest.config import Settings
+from otel_ingest.ending import end
 from storage import embedded, levels, maintenance, migrate, probe, roles, tokens
 from storage.engine import AsyncEngine, write_engine
 from storage.errors import RetryableStoreError, StoreError
@@ -107,7 +108,7 @@ async def open_access(settings: Settings, stack: AsyncExitStack) -> Access:
     server = await embedded.start(settings.data_dir)
     stack.push_async_callback(server.stop)
     keeper = asyncio.create_task(_keep_running(server.revive))
-    stack.push_async_callback(_end, keeper)
+    stack.push_async_callback(end, keeper)
     write, read = (roles.url_as(server.url, role, embedded.role_password(settings.data_dir, role)) for role in ROLES)
     return Access(server.url, write, read)
 
@@ -121,11 +122,6 @@ async def _keep_running(revive: Callable[[], Awaitable[bool]]) -> None:
                 _log.warning("the embedded PostgreSQL had ended; it runs again")
         except StoreError as error:
             _log.error("the embedded PostgreSQL had ended and does not start", reason=str(error))
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _first_tokens(settings: Settings, engine: AsyncEngine) -> str:

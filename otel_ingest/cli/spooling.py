@@ -7,6 +7,7 @@ from functools import partial
 import structlog
 
 from otel_ingest.config import Settings
+from otel_ingest.ending import end
 from otel_ingest.ingest import Ingest
 from otel_ingest.spool.drain import Drain, DrainTarget
 from otel_ingest.spool.format import UnknownVersionError
@@ -93,9 +94,7 @@ class Spooling:
 
     async def stop_draining(self) -> None:
         """End the tasks; what is not in PostgreSQL stays."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     async def close(self) -> None:
         """Write what waits to the disk, and give the directories up."""

@@ -200,3 +200,18 @@ def test_the_embedded_postgresql_is_started_again(tmp_path: Path) -> None:
         with server.sql() as cursor:
             stored = cursor.execute("SELECT body FROM log_records ORDER BY body").fetchall()
         assert [str(row[0]) for row in stored] == ["before", "meanwhile 1", "meanwhile 2"]
+
+
+def test_stop_and_start_while_postgresql_is_frozen(tmp_path: Path, postgres_of_own: OwnPostgres) -> None:
+    """It answers nothing: the server still ends, well within its deadline, starts, spools, and drains in the end."""
+    with receiver(tmp_path, postgres_of_own) as server:
+        send(server, "warm")
+        postgres_of_own.freeze()
+        send(server, "frozen")
+        assert server.stop() == 0
+    with receiver(tmp_path, postgres_of_own) as server:
+        send(server, "started while frozen")
+        postgres_of_own.thaw()
+        until(lambda: spooled(server) == 0)
+
+        assert sorted(postgres_of_own.bodies()) == ["frozen", "started while frozen", "warm"]
