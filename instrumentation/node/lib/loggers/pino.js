@@ -6,7 +6,7 @@ const { InstrumentationBase, InstrumentationNodeModuleDefinition } = require('@o
 const { emit, exceptionAttributes } = require('./emit');
 
 const VERSIONS = ['>=7 <11'];
-const DROPPED = ['time', 'level', 'pid', 'hostname', 'trace_id', 'span_id', 'trace_flags']; // the record and its resource say these
+const DROPPED = new Set(['time', 'level', 'pid', 'hostname', 'trace_id', 'span_id', 'trace_flags']); // the record and its resource say these
 
 /** pino's 10 to 60 onto 1 to 21, levels between in proportion. @param {number} level */
 function severityOf(level) {
@@ -154,16 +154,18 @@ function nameOf(logger, symbols) {
 function keep(logger, symbols, line, level) {
   const record = JSON.parse(line);
   const name = nameOf(logger, symbols);
-  const body = record[logger[symbols.messageKeySym]];
-  const error = record[logger[symbols.errorKeySym]];
-  delete record[logger[symbols.messageKeySym]];
-  for (const key of DROPPED) delete record[key];
-  if (record.name === name) delete record.name;
-  if (error && typeof error === 'object') {
-    delete record[logger[symbols.errorKeySym]];
-    Object.assign(record, exceptionAttributes(error));
+  const messageKey = logger[symbols.messageKeySym];
+  const errorKey = logger[symbols.errorKeySym];
+  const error = record[errorKey];
+  const thrown = Boolean(error) && typeof error === 'object';
+  /** @type {Record<string, any>} a copy: deleting keys would make a slow, large object of it */
+  const attributes = {};
+  for (const key of Object.keys(record)) {
+    if (DROPPED.has(key) || key === messageKey || (thrown && key === errorKey) || (key === 'name' && record.name === name)) continue;
+    attributes[key] = record[key];
   }
-  emit(name, severityOf(level), body ?? error?.message ?? '', record);
+  if (thrown) Object.assign(attributes, exceptionAttributes(error));
+  emit(name, severityOf(level), record[messageKey] ?? error?.message ?? '', attributes);
 }
 
 module.exports = { PinoAdapter };

@@ -9,7 +9,7 @@ const { plain } = require('./plain');
 
 const VERSIONS = ['>=3 <4'];
 const LEVEL = Symbol.for('level');
-const DROPPED = ['level', 'message', 'timestamp', 'trace_id', 'span_id', 'trace_flags', 'stack'];
+const DROPPED = new Set(['level', 'message', 'timestamp', 'trace_id', 'span_id', 'trace_flags', 'stack']);
 const NAMES = ['logger', 'label', 'name']; // the keys under which applications name a winston logger, which has no name of its own
 
 /** @type {Readonly<Record<string, number>>} the names of npm, syslog and cli levels, and of the usual own ones */
@@ -79,10 +79,10 @@ function consider(logger, info, levels) {
   if (info instanceof Error) Object.assign(copy, { message: info.message, stack: info.stack });
   const record = logger.format.transform(copy, logger.format.options);
   if (!record) return; // the application's format filters it out
-  const attributes = { ...record };
-  const error = Object.values(attributes).find((value) => value instanceof Error);
-  for (const key of DROPPED) delete attributes[key];
-  for (const key of Object.keys(attributes)) if (attributes[key] === error) delete attributes[key];
+  const error = Object.values(record).find((value) => value instanceof Error);
+  /** @type {Record<string, any>} */
+  const attributes = {};
+  for (const key of Object.keys(record)) if (!DROPPED.has(key) && (error === undefined || record[key] !== error)) attributes[key] = record[key];
   const thrown = error ?? (info instanceof Error ? info : record.stack ? { message: record.message, stack: record.stack, name: 'Error' } : undefined);
   if (thrown) Object.assign(attributes, exceptionAttributes(thrown));
   emit(nameOf(logger, info), severity, plain(record.message), plain(attributes));

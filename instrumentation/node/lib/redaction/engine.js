@@ -11,6 +11,7 @@ const DEPTH_MAX = 32; // deeper than any record; what lies below is replaced
 const NODES_MAX = 10_000; // maps and lists of one record: more is a cycle that branches
 const KEYS_MAX = 8192;
 const KEY_LENGTH_MAX = 128;
+const CLEAN_DEPTH_MAX = 6; // deeper values go the long way
 const DROPPED = Symbol('to go with its key');
 
 /**
@@ -75,6 +76,34 @@ class Redactor {
     if (rules.size === 0) return value;
     for (const rule of rules) found.add(`${path}:${rule}`);
     return clean;
+  }
+
+  /** Whether `value` and `mapping` would leave a value as it is: one search a text, nothing copied, for the clean many. @param {any} value @param {number} [depth] @returns {boolean} */
+  clean(value, depth = 0) {
+    switch (typeof value) {
+      case 'string':
+        return !this.texts.suspicious(value);
+      case 'number':
+      case 'bigint':
+        return value < CARD_NUMBER_MIN;
+      case 'object':
+        break;
+      default:
+        return true;
+    }
+    if (value === null) return true;
+    if (depth >= CLEAN_DEPTH_MAX || value instanceof Uint8Array || value instanceof Date) return false;
+    if (Array.isArray(value)) return value.every((item) => this.clean(item, depth + 1));
+    for (const key of Object.keys(value)) {
+      const plainKey = this.cleanKeys.has(key) || this.#key(key, '', new Set()) === key;
+      if (!plainKey || this.names.sensitive(key) || this.sqlKeys.has(key) || !this.clean(value[key], depth + 1)) return false;
+    }
+    return true;
+  }
+
+  /** Whether texts may be judged by `clean` alone: no function of the user's, no list of what may leave. */
+  get simple() {
+    return !this.callable && !this.only;
   }
 
   /** Any value without its secrets. @param {any} value @param {string} path @param {Set<string>} found @param {number} [depth] @returns {any} */

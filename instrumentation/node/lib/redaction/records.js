@@ -32,14 +32,30 @@ class RecordRedactor {
     return attributes && this.redactor.mapping(attributes, path, found);
   }
 
+  /** Whether all parts stay as they are; an error of the quick way is no verdict. @param {any[]} parts */
+  #clean(...parts) {
+    try {
+      return this.redactor.simple && parts.every((part) => this.redactor.clean(part));
+    } catch {
+      return false;
+    }
+  }
+
   /** A resource without secrets; the same object for the same resource, as batches are grouped by it. @param {any} resource */
   resource(resource) {
     const pending = Boolean(resource.asyncAttributesPending);
     const known = this.resources.get(resource);
     if (known && known.pending === pending) return known.clean;
-    const clean = { ...this.#bare(resource), attributes: this.#noted(new Set(), (found) => this.#map(resource.attributes, '', found)) };
+    const clean = this.#clean(resource.attributes)
+      ? resource
+      : { ...this.#bare(resource), attributes: this.#noted(new Set(), (found) => this.#map(resource.attributes, '', found)) };
     this.resources.set(resource, { clean, pending });
     return clean;
+  }
+
+  /** @param {any} item */
+  #sameResource(item) {
+    return this.#safely(() => this.resource(item.resource) === item.resource, () => false);
   }
 
   /** @param {any} resource */
@@ -56,6 +72,7 @@ class RecordRedactor {
 
   /** @param {any} record a ReadableLogRecord */
   logRecord(record) {
+    if (this.#clean(record.body, record.attributes, record.eventName, record.severityText) && this.#sameResource(record)) return record;
     const { hrTime, hrTimeObserved, severityNumber, spanContext, instrumentationScope, droppedAttributesCount } = record;
     const kept = { hrTime, hrTimeObserved, severityNumber, spanContext, instrumentationScope, droppedAttributesCount };
     return this.#safely(() => {
@@ -71,6 +88,10 @@ class RecordRedactor {
 
   /** @param {any} span a ReadableSpan */
   span(span) {
+    const parts = [...span.events, ...span.links];
+    if (this.#clean(span.name, span.attributes, span.status.message) && parts.every((part) => this.#clean(part.name, part.attributes)) && this.#sameResource(span)) {
+      return span;
+    }
     const context = span.spanContext();
     const { kind, startTime, endTime, duration, ended, parentSpanContext, instrumentationScope } = span;
     const { droppedAttributesCount, droppedEventsCount, droppedLinksCount } = span;
