@@ -10,11 +10,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from instrumentation.tests import corpus
+from instrumentation.tests import sink as recording
+from instrumentation.tests.test_corpus import leaked, strings
 from tests import harness
 
 PACKAGE = Path(__file__).resolve().parents[2] / "instrumentation" / "node"
@@ -150,6 +154,30 @@ def test_one_trace_through_python_node_and_python(tmp_path: Path) -> None:
     assert plain == usual
     assert full == usual | {f"{n} debug" for n in CHAIN} | {"b trace", "b winston debug", "b console debug"}
     assert all(r["trace_id"] and r["span_id"] for r in ours)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("node_package")
+def test_no_planted_secret_leaves_and_no_look_alike_is_touched(tmp_path: Path) -> None:
+    """The corpus of the Python distribution: 300 secrets and 300 look-alikes, in every place a record has."""
+    path = tmp_path / "corpus.json"
+    path.write_text(json.dumps([asdict(p) for p in corpus.all_of_it()]))
+    resource = next(p for p in corpus.secrets() if p.place == "resource")
+    with recording.sink() as sink:
+        environment = harness.clean_environment(
+            OTEL_EXPORTER_OTLP_ENDPOINT=sink.endpoint,
+            OTEL_RESOURCE_ATTRIBUTES=f"note=password%3D{resource.secret}",
+            OTEL_INGEST_CLIENT_SPOOL_DIR=str(tmp_path / "spool"),
+            OTEL_INGEST_CLIENT_OPAMP="off",
+        )
+        command = ["node", "--require", str(PACKAGE / "register.js"), str(NODE_APP.with_name("corpus.js")), str(path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        whole = "\n".join(t for p in sink.posts for t in strings(p.message))
+
+    assert done.returncode == 0, done.stderr
+    assert len(leaked(path.read_bytes())) == 300
+    assert not leaked(sink.wire())
+    assert not [p for p in corpus.look_alikes() if p.text not in whole and json.dumps(p.text)[1:-1] not in whole]
 
 
 @pytest.mark.slow
