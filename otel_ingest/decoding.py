@@ -128,7 +128,7 @@ class Decoding:
 
 def records_in(signal: Signal, message: Any) -> int:
     """Return how many records (data points, for metrics) a parsed request holds."""
-    groups_name, scopes_name, records_name = _names(message)
+    groups_name, scopes_name, records_name = _names(signal.request_type)
     count = 0
     for group in getattr(message, groups_name):
         for scope in getattr(group, scopes_name):
@@ -137,8 +137,8 @@ def records_in(signal: Signal, message: Any) -> int:
     return count
 
 
-def _names(message: Any) -> tuple[str, str, str]:
-    groups = message.DESCRIPTOR.fields[0]
+def _names(request_type: Any) -> tuple[str, str, str]:
+    groups = request_type.DESCRIPTOR.fields[0]
     scopes = groups.message_type.fields_by_number[2]
     return groups.name, scopes.name, scopes.message_type.fields_by_number[2].name
 

@@ -20,7 +20,8 @@ from otel_ingest.limits import Limits
 from otel_ingest.redaction import DROPPED, FAILED, Redactor
 from otel_ingest.redaction.patterns import compile_pattern
 from otel_ingest.signals import LOGS, METRICS, TRACES, Signal
-from otel_ingest.wire import Encoding, Parsed, parse
+from otel_ingest.wire import Encoding, Parsed, json_mapping, parse
+from otel_ingest.wire.parsed import Form
 from otel_ingest.wire.protobuf import parse_whole
 
 # Shown on a record that was changed: which fields, by which rules; never the secret.
@@ -62,11 +63,16 @@ class SecondLine:
 
         Raises MalformedRequest.
         """
-        parsed = parse(signal, body, encoding, limits)
-        wire = body if encoding is Encoding.PROTOBUF else parsed.message.SerializeToString()
+        if encoding is Encoding.JSON:
+            # Searched as wire bytes: JSON can write any letter as an escape.
+            parsed = json_mapping.parse_whole(signal, body, limits)
+            wire = parsed.message.SerializeToString()
+        else:
+            parsed, wire = parse(signal, body, encoding, limits), body
+        parsed.size_bytes = len(body)
         if not self.suspicious(wire):
             return parsed, {}
-        if parsed.is_shallow:
+        if parsed.form is Form.SHALLOW:
             parsed = parse_whole(signal, body)
             parsed.size_bytes = len(body)
         return parsed, self.redact(signal, parsed.message)

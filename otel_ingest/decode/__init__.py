@@ -9,9 +9,13 @@ from otel_ingest.decode.quick import Quick
 from otel_ingest.limits import Limits
 from otel_ingest.signals import Signal
 from otel_ingest.wire import Parsed
+from otel_ingest.wire.parsed import Form
 
-_PLAIN = {"logs": logs.PLAIN, "traces": spans.PLAIN, "metrics": metrics.PLAIN}
-_QUICK = {"logs": logs.QUICK, "traces": spans.QUICK}
+_SHAPES = {
+    Form.WHOLE: {"logs": logs.PLAIN, "traces": spans.PLAIN, "metrics": metrics.PLAIN},
+    Form.SHALLOW: {"logs": logs.QUICK, "traces": spans.QUICK},
+    Form.VALUES: {"logs": logs.JSON, "traces": spans.JSON},
+}
 
 
 def decode(signal: Signal, parsed: Parsed, *, received_ns: int, limits: Limits) -> Iterator[Item]:
@@ -20,9 +24,9 @@ def decode(signal: Signal, parsed: Parsed, *, received_ns: int, limits: Limits) 
     A record past a limit, with an id of a wrong length or a time out of range comes as a Rejection with its position
     in the request as sent. ``received_ns``: when the request arrived, nanoseconds since 1970.
     """
-    shape = _QUICK[signal.name] if parsed.is_shallow else _PLAIN[signal.name]
+    shape = _SHAPES[parsed.form][signal.name]
     check_size = parsed.size_bytes > limits.record_bytes_max
-    # Of a shallow request only the records that went the plain way are asked, each by itself.
-    may_be_unknown = parsed.is_shallow or has_unknown(parsed.message)
+    # Of a request that is not whole only the records that went the plain way are asked, each by itself; JSON has none.
+    may_be_unknown = parsed.form is Form.SHALLOW or (parsed.form is Form.WHOLE and has_unknown(parsed.message))
     context = Context(limits, received_ns, parsed.indexes, check_size, may_be_unknown, Quick(limits))
     return walk(parsed.message, shape, context)

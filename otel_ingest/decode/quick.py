@@ -82,10 +82,10 @@ def _long_pair(data: bytes) -> tuple[str, str]:
     """Return key and text of a KeyValue longer than 127 bytes."""
     message = KeyValue.FromString(data)
     value: Any = message.value
-    text: str = value.string_value
-    if not text or message.key_strindex or _is_newer(message) or _is_newer(value):
+    found: str = value.string_value
+    if not found or message.key_strindex or _is_newer(message) or _is_newer(value):
         raise UnusualError
-    return message.key, text
+    return message.key, found
 
 
 def _is_newer(message: Any) -> bool:
@@ -121,6 +121,21 @@ class _Pairs(dict[bytes, tuple[str, Any]]):
 _known_pair = _Pairs().__getitem__
 
 
+def text(value: str) -> str:
+    """Return text as it is."""
+    if "\0" in value:
+        raise UnusualError
+    return value
+
+
+def json(value: Any) -> bytes:
+    """Return a JSON-ready value as bytes that jsonb takes."""
+    data = orjson.dumps(value)
+    if NUL_ESCAPE in data:
+        raise UnusualError
+    return data
+
+
 class Quick:
     """Reads the values of shallow records. Everything raises UnusualError where the plain way must decide."""
 
@@ -146,18 +161,8 @@ class Quick:
             raise UnusualError
         return result
 
-    def text(self, value: str) -> str:
-        """Return text as it is."""
-        if "\0" in value:
-            raise UnusualError
-        return value
-
-    def json(self, value: Any) -> bytes:
-        """Return a JSON-ready value as bytes that jsonb takes."""
-        data = orjson.dumps(value)
-        if NUL_ESCAPE in data:
-            raise UnusualError
-        return data
+    text = staticmethod(text)
+    json = staticmethod(json)
 
     def body(self, record: Any) -> tuple[int, str | None]:
         """Return ``body_kind`` and ``body``."""
@@ -180,10 +185,10 @@ class Quick:
                 raise UnusualError
             return STRING_BODY, self.text(message.string_value)
         lossy = Lossy(self._limits)
-        text = lossy.json(lossy.value(message, kind, 1)).decode()
+        data = lossy.json(lossy.value(message, kind, 1))
         if lossy.lossy or has_unknown(message):
             raise UnusualError
-        return JSON_BODY, text
+        return JSON_BODY, data.decode()
 
     def messages(self, parts: Any, twin: Any) -> list[Any]:
         """Return events or links, parsed to their shallow ``twin``."""

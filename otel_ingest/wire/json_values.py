@@ -17,20 +17,12 @@ _PATH_CHARS_MAX = 200
 _INTEGER = re.compile(r"-?[0-9]{1,20}\Z")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\Z")
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
-_INTEGERS = frozenset(
-    {
-        FieldDescriptor.TYPE_INT32,
-        FieldDescriptor.TYPE_INT64,
-        FieldDescriptor.TYPE_UINT32,
-        FieldDescriptor.TYPE_UINT64,
-        FieldDescriptor.TYPE_SINT32,
-        FieldDescriptor.TYPE_SINT64,
-        FieldDescriptor.TYPE_FIXED32,
-        FieldDescriptor.TYPE_FIXED64,
-        FieldDescriptor.TYPE_SFIXED32,
-        FieldDescriptor.TYPE_SFIXED64,
-    }
-)
+_RANGES = {
+    FieldDescriptor.CPPTYPE_INT32: (-(1 << 31), (1 << 31) - 1),
+    FieldDescriptor.CPPTYPE_UINT32: (0, (1 << 32) - 1),
+    FieldDescriptor.CPPTYPE_INT64: (-(1 << 63), (1 << 63) - 1),
+    FieldDescriptor.CPPTYPE_UINT64: (0, (1 << 64) - 1),
+}
 
 
 class JsonValueError(ValueError):
@@ -94,19 +86,41 @@ def _field(field: FieldDescriptor, depth_max: int) -> Convert:
     if not field.is_repeated:
         return one
 
+    is_pair = field.message_type is not None and field.message_type.name == "KeyValue"
+
     def convert(value: Any, depth: int) -> list[Any]:
         if not isinstance(value, list):
             raise JsonValueError("must be an array")
         result: list[Any] = []
         try:
             for item in value:
-                result.append(one(item, depth))  # noqa: PERF401 - the length says which item was wrong
+                found = _simple_pair(item) if is_pair and depth < depth_max else None
+                result.append(found or one(item, depth))  # the length says which item was wrong
         except JsonValueError as error:
             error.at(f"[{len(result)}]")
             raise
         return result
 
     return convert
+
+
+def _simple_pair(item: Any) -> dict[str, Any] | None:
+    """Return what the converter of KeyValue would of a key with text, a number or a truth value; None for others."""
+    if type(item) is not dict or len(item) != len(_PAIR):
+        return None
+    key, value = item.get("key"), item.get("value")
+    if type(key) is not str or type(value) is not dict or len(value) != 1:
+        return None
+    ((kind, raw),) = value.items()
+    if kind == "stringValue" and type(raw) is str:
+        return {"key": key, "value": {"string_value": raw}}
+    leaf = _LEAVES.get(kind)
+    if leaf is None or raw is None:
+        return None
+    try:
+        return {"key": key, "value": {leaf[0]: leaf[1](raw, 0)}}
+    except JsonValueError:
+        return None
 
 
 def _single(field: FieldDescriptor, depth_max: int) -> Convert:
@@ -120,7 +134,7 @@ def _single(field: FieldDescriptor, depth_max: int) -> Convert:
         return _enum
     if field.type == FieldDescriptor.TYPE_BYTES:
         return _hex_id if field.name in _HEX_IDS else _bytes
-    return _integer if field.type in _INTEGERS else _double
+    return _integer(*_RANGES[field.cpp_type]) if field.cpp_type in _RANGES else _double
 
 
 def _later(descriptor: Any, depth_max: int) -> Convert:
@@ -150,17 +164,25 @@ def _boolean(value: Any, _: int) -> bool:
 def _enum(value: Any, _: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise JsonValueError("must be the number of an enum value; names are not allowed in OTLP/JSON")
+    low, high = _RANGES[FieldDescriptor.CPPTYPE_INT32]
+    if not low <= value <= high:
+        raise JsonValueError("is out of the range of an enum")
     return value
 
 
-def _integer(value: Any, _: int) -> int:
-    if type(value) is int:
-        return value
-    if isinstance(value, str) and _INTEGER.match(value):
+@cache
+def _integer(low: int, high: int) -> Convert:
+    def convert(value: Any, _: int) -> int:
+        if type(value) is not int:
+            if (isinstance(value, str) and _INTEGER.match(value)) or (isinstance(value, float) and value.is_integer()):
+                value = int(value)
+            else:
+                raise JsonValueError("must be an integer, as a decimal string or a number")
+        if not low <= value <= high:
+            raise JsonValueError(f"is out of range, from {low} to {high}")
         return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    raise JsonValueError("must be an integer, as a decimal string or a number")
+
+    return convert
 
 
 def _double(value: Any, _: int) -> float:
@@ -196,3 +218,11 @@ def _bytes(value: Any, _: int) -> bytes:
         except ValueError:
             pass
     raise JsonValueError("must be base64")
+
+
+_PAIR = ("key", "value")
+_LEAVES: dict[str, tuple[str, Convert]] = {
+    "boolValue": ("bool_value", _boolean),
+    "intValue": ("int_value", _integer(*_RANGES[FieldDescriptor.CPPTYPE_INT64])),
+    "doubleValue": ("double_value", _double),
+}

@@ -1,9 +1,20 @@
 """What step 2 hands to step 3: a request's message, and the account of what could not be parsed."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from otel_ingest.limits import Rejection
+
+
+class Form(Enum):
+    """How deep a request is parsed."""
+
+    WHOLE = "an Export*ServiceRequest"
+    SHALLOW = "its twin of wire.shallow: records are bytes"
+    VALUES = (
+        "envelopes as namespaces (own: the message without children); a record is the keyword arguments of its type"
+    )
 
 
 @dataclass(slots=True)
@@ -12,15 +23,14 @@ class Parsed:
 
     ``rejections`` name those; ``indexes`` holds each remaining record's position in the request as sent, in the order
     of the message (None: nothing was left out, position is order).
-    ``size_bytes`` is the length of the body. ``is_shallow``: the message is one of ``wire.shallow``, and its records
-    are still to be parsed.
+    ``size_bytes`` is the length of the body. ``form``: what ``message`` is.
     """
 
     message: Any
     rejections: list[Rejection] = field(default_factory=list)
     indexes: list[int] | None = None
     size_bytes: int = 0
-    is_shallow: bool = False
+    form: Form = Form.WHOLE
 
 
 class Tally:
@@ -42,6 +52,6 @@ class Tally:
             self._rejections.append(Rejection(self._next, reason, count))
             self._next += count
 
-    def parsed(self, message: Any) -> Parsed:
+    def parsed(self, message: Any, form: Form = Form.WHOLE) -> Parsed:
         """Return ``message``, which holds what was accepted, with the account."""
-        return Parsed(message, self._rejections, self._indexes if self._rejections else None)
+        return Parsed(message, self._rejections, self._indexes if self._rejections else None, form=form)

@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from otel_ingest.errors import MalformedRequest
 from otel_ingest.signals import METRICS, Signal
 from otel_ingest.wire import shallow
-from otel_ingest.wire.parsed import Parsed, Tally
+from otel_ingest.wire.parsed import Form, Parsed, Tally
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _VARINT_BITS = 70
@@ -36,7 +36,7 @@ def parse(signal: Signal, body: bytes) -> Parsed:
     if twin is None:
         return parse_whole(signal, body)
     try:
-        return Parsed(twin.FromString(body), is_shallow=True)
+        return Parsed(twin.FromString(body), form=Form.SHALLOW)
     except DecodeError as error:
         if "alloc failed" in str(error):
             # Taking it apart would only fail later.

@@ -14,7 +14,7 @@ from otel_ingest.decode import decode
 from otel_ingest.errors import RequestError
 from otel_ingest.limits import Limits, Rejection
 from otel_ingest.signals import SIGNALS, Signal
-from otel_ingest.wire import Encoding, parse
+from otel_ingest.wire import Encoding, json_mapping, parse
 from storage.encoding import row_encoder
 from storage.rows import ResourceRow, ScopeRow
 from tests.generate import Generator, json_body
@@ -108,7 +108,7 @@ class Source:
             body = (EXAMPLES / name).read_bytes()
             compact = orjson.dumps(orjson.loads(body))
             seeds.append(Input(signal, Encoding.JSON, compact))
-            message = parse(signal, body, Encoding.JSON, LIMITS).message
+            message = json_mapping.parse_whole(signal, body, LIMITS).message
             seeds.append(Input(signal, Encoding.PROTOBUF, message.SerializeToString()))
         return seeds
 

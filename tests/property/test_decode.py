@@ -17,6 +17,7 @@ from otel_ingest.limits import Limits, Rejection
 from otel_ingest.signals import LOGS, SIGNALS, Signal
 from otel_ingest.wire import Encoding, parse
 from otel_ingest.wire.codings import Decompressor
+from otel_ingest.wire.json_mapping import parse_whole
 from storage.rows import LogRow
 from tests.factories import logs_request
 
@@ -143,7 +144,7 @@ def test_json_and_protobuf_say_the_same(body: AnyValue) -> None:
     record = {"body": json_value(body), "traceId": "AB" * 16}
     document = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}
 
-    parsed = parse(LOGS, json.dumps(document).encode(), Encoding.JSON, LIMITS)
+    parsed = parse_whole(LOGS, json.dumps(document).encode(), LIMITS)
 
     assert not parsed.rejections
     got = parsed.message.resource_logs[0].scope_logs[0].log_records[0]

@@ -1,5 +1,6 @@
 """The quick way against the plain one: for any request, damaged or not, the same rows and the same rejections."""
 
+import json
 import math
 import time
 from typing import Any
@@ -11,17 +12,19 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from otel_ingest.decode import decode, quick
+from otel_ingest.decode.context import Context
 from otel_ingest.errors import MalformedRequest
 from otel_ingest.limits import Limits, Rejection
 from otel_ingest.signals import LOGS, TRACES, Signal
-from otel_ingest.wire import Encoding, Parsed, parse
+from otel_ingest.wire import Encoding, Parsed, json_mapping, parse
 from otel_ingest.wire.protobuf import parse_whole
 from storage.rows import LogRow, ResourceRow, ScopeRow, SpanRow
 from tests.factories import attributes as attributes_of
 from tests.factories import log_record, logs_request, span, traces_request
-from tests.generate import NOW, UNKNOWN_FIELD, Generator
+from tests.generate import NOW, UNKNOWN_FIELD, Generator, json_body
 
 SMALL = Limits(attributes_max=4, value_depth_max=2, record_bytes_max=200)
+FEW = Limits(attributes_max=2)
 SEEDS = st.integers(0, 2**32)
 
 
@@ -44,6 +47,18 @@ def outcome(signal: Signal, parsed: Parsed, limits: Limits) -> tuple[list[Any], 
     return rows, rejected
 
 
+def compare_json(signal: Signal, body: bytes, limits: Limits) -> None:
+    """Both ways say the same of an OTLP/JSON body."""
+    try:
+        whole = json_mapping.parse_whole(signal, body, limits)
+    except MalformedRequest:
+        with pytest.raises(MalformedRequest):
+            parse(signal, body, Encoding.JSON, limits)
+        return
+    whole.size_bytes = len(body)
+    assert outcome(signal, parse(signal, body, Encoding.JSON, limits), limits) == outcome(signal, whole, limits)
+
+
 def compare(signal: Signal, body: bytes, limits: Limits) -> None:
     """Both ways say the same of a body, or both that it is no request."""
     try:
@@ -57,7 +72,7 @@ def compare(signal: Signal, body: bytes, limits: Limits) -> None:
 
 
 @settings(max_examples=500, deadline=None)
-@given(signal=st.sampled_from([LOGS, TRACES]), seed=SEEDS, limits=st.sampled_from([Limits(), SMALL]))
+@given(signal=st.sampled_from([LOGS, TRACES]), seed=SEEDS, limits=st.sampled_from([Limits(), SMALL, FEW]))
 def test_both_ways_make_the_same_rows(signal: Signal, seed: int, limits: Limits) -> None:
     """Any request that an encoder can make."""
     compare(signal, Generator(seed).request(signal).SerializeToString(), limits)
@@ -69,6 +84,17 @@ def test_both_ways_see_the_same_damage(signal: Signal, seed: int) -> None:
     """Bytes changed, taken out, put in or doubled, anywhere."""
     generator = Generator(seed)
     compare(signal, generator.damaged(generator.request(signal).SerializeToString()), Limits())
+
+
+@settings(max_examples=400, deadline=None)
+@given(signal=st.sampled_from([LOGS, TRACES]), seed=SEEDS, limits=st.sampled_from([Limits(), SMALL, FEW]))
+def test_both_ways_read_the_same_json(signal: Signal, seed: int, limits: Limits) -> None:
+    """As encoded, with values replaced, and with bytes changed."""
+    generator = Generator(seed)
+    body = json_body(generator.request(signal))
+    compare_json(signal, body, limits)
+    compare_json(signal, json.dumps(generator.damaged_json(json.loads(body))).encode(), limits)
+    compare_json(signal, generator.damaged(body), limits)
 
 
 scalars = st.one_of(
@@ -96,30 +122,65 @@ def test_an_attribute_is_taken_apart_or_left_to_the_plain_way(key: str, value: A
         assert type(got[1]) is type(getattr(value, value.WhichOneof("value") or ""))
 
 
-def plain_calls(monkeypatch: pytest.MonkeyPatch, record: LogRecord) -> int:
+def plain_calls(monkeypatch: pytest.MonkeyPatch, record: LogRecord, encoding: Encoding = Encoding.PROTOBUF) -> int:
     """Return how many records of two went the plain way."""
     calls = []
-    real = quick._message
-    monkeypatch.setattr(quick, "_message", lambda kind, data: calls.append(kind) or real(kind, data))
-    parsed = parse(LOGS, logs_request([record, record]).SerializeToString(), Encoding.PROTOBUF, Limits())
+    real = Context.values
+    monkeypatch.setattr(Context, "values", lambda context: calls.append(context) or real(context))
+    request = logs_request([record, record])
+    body = request.SerializeToString() if encoding is Encoding.PROTOBUF else json_body(request)
+    parsed = parse(LOGS, body, encoding, Limits())
     rows = [r for r in decode(LOGS, parsed, received_ns=time.time_ns(), limits=Limits()) if isinstance(r, LogRow)]
     assert len(rows) == 2
-    return sum(kind is LogRecord for kind in calls)
+    return len(calls)
 
 
+@pytest.mark.parametrize("encoding", Encoding)
 @pytest.mark.parametrize(
     "fields",
     [
         {},
         {"attributes": attributes_of(a="x", b=1, c=-1, d=2.5, e=True, f="long " * 100)},
         {"body": AnyValue(string_value="long " * 1000)},
-        {"body": AnyValue(kvlist_value={"values": attributes_of(a=1)})},
         {"trace_id": b"", "span_id": b"", "body": None, "event_name": "e"},
     ],
 )
-def test_what_is_usual_goes_the_quick_way(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]) -> None:
+def test_what_is_usual_goes_the_quick_way(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], encoding: Encoding
+) -> None:
     """Else it would be right, and slow."""
-    assert plain_calls(monkeypatch, log_record(**fields)) == 0
+    assert plain_calls(monkeypatch, log_record(**fields), encoding) == 0
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        [{"key": "k", "value": {"doubleValue": -0.0}}],
+        [{"key": "k", "value": {"doubleValue": 1e16}}],
+        [{"key": "k", "value": {"stringValue": "a\0b"}}],
+        [{"key": "k", "value": {"stringValue": "v"}, "keyStrindex": 1}],
+        [{"key": "k"}],
+        [{"key": "k", "value": {}}],
+        [{"value": {"intValue": 1}}],
+        [{"key": "k", "value": {"intValue": 1}}, {"key": "k", "value": {"intValue": "1"}}],
+        [{"key": k, "value": {"boolValue": True}} for k in "abc"],
+    ],
+)
+def test_what_is_unusual_in_json_is_as_the_plain_way_has_it(attributes: list[dict[str, Any]]) -> None:
+    """Each alone, so that each is met."""
+    record = {"timeUnixNano": str(NOW), "attributes": attributes}
+    event = {"startTimeUnixNano": str(NOW), "events": [{"attributes": attributes}]}
+    logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}
+    traces = {"resourceSpans": [{"scopeSpans": [{"spans": [event]}]}]}
+    for limits in (Limits(), FEW):
+        compare_json(LOGS, json.dumps(logs).encode(), limits)
+        compare_json(TRACES, json.dumps(traces).encode(), limits)
+
+
+def test_a_structured_body_goes_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Structured logs are usual; as protobuf their bodies alone are parsed."""
+    record = log_record(body=AnyValue(kvlist_value={"values": attributes_of(a=1, b="x")}))
+    assert plain_calls(monkeypatch, record) == 0
 
 
 @pytest.mark.parametrize("body", [{"string_value": "a"}, {"kvlist_value": {"values": attributes_of(a=1)}}])

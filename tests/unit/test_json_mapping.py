@@ -10,6 +10,7 @@ from otel_ingest.errors import MalformedRequest
 from otel_ingest.limits import Limits
 from otel_ingest.signals import LOGS, METRICS
 from otel_ingest.wire import Encoding, Parsed, parse
+from otel_ingest.wire.json_mapping import parse_whole
 from otel_ingest.wire.json_salvage import DEPTH_MAX, prune
 
 SURROGATE = "\\ud800"
@@ -23,7 +24,7 @@ def logs(*records: Any, group: dict[str, Any] | None = None) -> bytes:
 
 def read(body: bytes) -> Parsed:
     """Parse a logs body."""
-    return parse(LOGS, body, Encoding.JSON, Limits())
+    return parse_whole(LOGS, body, Limits())
 
 
 def one(record: dict[str, Any]) -> Any:
