@@ -126,7 +126,8 @@ async def reach(world: Stage, trap: Trap, point: Point) -> bool:
     if reached and point.victim in {Victim.RECEIVER, Victim.SPOOLING_RECEIVER}:
         await world.receiver.ended()
         await world.receiver.start()
-    if point.victim in {Victim.POSTGRES, Victim.SPOOLING_RECEIVER} and not world.database.is_running():
+    # What was killed this instant may still look alive: it is started again without asking.
+    if point.victim is Victim.SPOOLING_RECEIVER or (reached and point.victim is Victim.POSTGRES):
         await world.database.start()
     return reached
 
