@@ -3,18 +3,22 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 import uvicorn
 
 from otel_ingest.config import Endpoint
+from otel_ingest.http1 import SWEEP_INTERVAL_S, BoundedProtocol
 from otel_ingest.tls import Certificates
 
 # uvicorn checks should_exit every 100 ms; requests in flight may take until then.
 _KEEP_ALIVE_S = 75
 _START_TIMEOUT_S = 10.0
 _BACKLOG = 2048
+_CONNECTIONS_MAX = 8_192
 
 
 class AddressInUseError(OSError):
@@ -77,7 +81,13 @@ class HttpListener:
     """One ASGI application on one bound socket."""
 
     def __init__(
-        self, app: Any, sock: socket.socket, *, drain_timeout_s: float, certificates: Certificates | None = None
+        self,
+        app: Any,
+        sock: socket.socket,
+        *,
+        drain_timeout_s: float,
+        connections_max: int = _CONNECTIONS_MAX,
+        certificates: Certificates | None = None,
     ) -> None:
         self._sock = sock
         self._server = _Server(
@@ -86,16 +96,17 @@ class HttpListener:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http="httptools",
+                http=partial(BoundedProtocol, connections_max=connections_max),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="on",
                 timeout_keep_alive=_KEEP_ALIVE_S,
-                timeout_graceful_shutdown=int(drain_timeout_s),
+                timeout_graceful_shutdown=max(1, int(drain_timeout_s)),
                 backlog=_BACKLOG,
                 ssl_context_factory=None if certificates is None else lambda *_: certificates.ssl_context(),
             )
         )
         self._task: asyncio.Task[None] | None = None
+        self._sweeper: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -110,13 +121,24 @@ class HttpListener:
             if self._task.done() or asyncio.get_running_loop().time() > deadline:
                 raise RuntimeError(f"the HTTP server on {self.address} did not start")
             await asyncio.sleep(0.005)
+        self._sweeper = asyncio.create_task(self._sweep())
 
     async def stop(self) -> None:
         """Stop listening, let requests in flight be answered, return."""
         if self._task is not None:
             self._server.should_exit = True
             await self._task
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         self._sock.close()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            now = time.monotonic()
+            for connection in list(self._server.server_state.connections):
+                if isinstance(connection, BoundedProtocol):
+                    connection.sweep(now)
 
 
 def address_of(sock: socket.socket) -> str:

@@ -1,6 +1,7 @@
 """The write side from transport to sink without PostgreSQL: its sink opens when the test says so."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from otel_ingest.http_app import HttpApp
 from otel_ingest.ingest import Ingest
 from otel_ingest.levels import no_configuration
 from otel_ingest.limits import Limits
-from otel_ingest.listener import address_of, bind
+from otel_ingest.listener import HttpListener, address_of, bind
 from otel_ingest.rate_limit import ComponentRates
 from otel_ingest.stats import ReceiverStats
 from storage.api import Outcome
@@ -103,6 +104,21 @@ class Rig:
                 yield channel
         finally:
             await server.stop(5)
+
+    @asynccontextmanager
+    async def http(self, authorize: Authorize = everyone, *, send_buffer: int = 0, **limits: Any) -> AsyncIterator[str]:
+        """Serve HTTP; yield its host:port. ``send_buffer``: bytes that the kernel takes of unread answers."""
+        bounds = Limits(**limits)
+        app = HttpApp(self.ingest, authorize, bounds, self.budget)
+        sock = bind(Endpoint("127.0.0.1:0"), "http_endpoint")
+        if send_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        listener = HttpListener(app, sock, drain_timeout_s=5, connections_max=bounds.connections_max)
+        await listener.start()
+        try:
+            yield listener.address
+        finally:
+            await listener.stop()
 
     async def post(self, body: bytes, *headers: tuple[bytes, bytes]) -> int:
         """POST to /v1/logs; return the status."""

@@ -38,7 +38,7 @@ from otel_ingest.opamp_app import OpampApp
 from otel_ingest.rate_limit import ComponentRates
 from otel_ingest.redact import SecondLine
 from otel_ingest.redaction import shared_rules
-from otel_ingest.server import Receiver
+from otel_ingest.server import TRANSPORTS_SHARE, Receiver
 from otel_ingest.stats import ReceiverStats
 from otel_ingest.store_state import StoreState
 from storage import levels
@@ -51,6 +51,9 @@ from storage.token_gate import TokenGate
 from storage.transactions import outcome_of
 
 _log = structlog.get_logger(__name__)
+
+# Readers have nothing to lose, and a stream of the log never ends by itself.
+_QUERY_DRAIN_S = 2.0
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -193,7 +196,7 @@ async def _query_side(
         Doors(known_hosts(settings, certificates), settings.query_allowed_origins),
     )
     own = certificates.get("query")
-    query = HttpListener(app, sock, drain_timeout_s=settings.drain_timeout_s, certificates=own)
+    query = HttpListener(app, sock, drain_timeout_s=min(_QUERY_DRAIN_S, settings.drain_timeout_s), certificates=own)
     await query.start()
     stack.push_async_callback(query.stop)
     return query
@@ -267,7 +270,11 @@ def _receiver(
     grpc_server = build_grpc_server(ingest, grpc_authorize, limits, budget, configurations.hash_of, grpc_socket, tls)
     app = OpampApp(HttpApp(ingest, http_authorize, limits, budget, configurations.hash_of), opamp, http_authorize)
     http = HttpListener(
-        app, http_socket, drain_timeout_s=settings.drain_timeout_s, certificates=certificates.get("http")
+        app,
+        http_socket,
+        drain_timeout_s=settings.drain_timeout_s * TRANSPORTS_SHARE,
+        connections_max=settings.connections_max,
+        certificates=certificates.get("http"),
     )
     return Receiver(
         settings,
