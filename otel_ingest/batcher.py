@@ -21,8 +21,8 @@ from storage.errors import PermanentStoreError, RetryableStoreError
 
 _log = structlog.get_logger(__name__)
 
-# One transaction's worth: more does not make COPY faster, and its senders wait for all of it.
-FLUSH_BYTES_MAX = 16 * 1024 * 1024
+# One transaction's worth: more does not make COPY faster, and all of its senders, and who comes next, wait for it.
+FLUSH_BYTES_MAX = 4 * 1024 * 1024
 # The SDKs' whole deadline is 10 s: after this it goes to the spool, or the sender had better try again itself.
 PATIENCE_S = 3.0
 # A large transaction takes its time while all is well; less than this PostgreSQL does not write on any machine we know.

@@ -1,5 +1,7 @@
 """Bytes in flight: what all requests being read, decoded and stored may weigh together."""
 
+import asyncio
+
 from otel_ingest.errors import Overloaded
 
 # In quarters: a body in memory (1), and its rows as COPY bytes (1.25, measured on what SDKs send).
@@ -19,6 +21,8 @@ class Budget:
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
+        self.decompressing = asyncio.Lock()
+        """Held for each turn of decompressing: one body at a time."""
 
     def lease(self) -> "Lease":
         """Return the empty lease of one request."""
@@ -33,6 +37,11 @@ class Lease:
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._held = 0
+
+    @property
+    def decompressing(self) -> asyncio.Lock:
+        """The lock of all requests: see ``Budget``."""
+        return self._budget.decompressing
 
     def charge(self, body_bytes: int) -> None:
         """Charge more of the body, with the rows it will become. Raises Overloaded, with nothing charged."""

@@ -33,9 +33,9 @@ BATCH_ID_HEADER = "x-otel-ingest-batch-id"
 
 # Hashing takes 0.7 ms a MiB; more than this is done beside the event loop, where it costs a thread's switch.
 _HASH_HERE_BYTES = 1024 * 1024
-# Rows of a large body lie among others in the heap; a second later they are gone.
-_TRIM_BYTES = 4 * 1024 * 1024
-_TRIM_AFTER_S = 1.0
+# Rows of large bodies lie among others in the heap; some seconds later they are gone.
+_TRIM_BYTES = 64 * 1024
+_TRIM_AFTER_S = 3.0
 # Components and rules that the log names, once each.
 _TOLD_MAX = 1_000
 
@@ -66,6 +66,7 @@ class Ingest:
         self._durable = durable
         self._decoder = decoder
         self._rates = rates
+        self._trim: asyncio.TimerHandle | None = None
         self._stats = stats
         self._clock_ns = clock_ns
         self._told: set[tuple[str, str]] = set()
@@ -101,9 +102,9 @@ class Ingest:
             raise self.unexpected(signal, transport, error) from error
         finally:
             lease.release()
-            if len(body) > _TRIM_BYTES:
+            if len(body) > _TRIM_BYTES and self._trim is None:
                 # After this task, whose rows are still here.
-                asyncio.get_running_loop().call_later(_TRIM_AFTER_S, memory.trim)
+                self._trim = asyncio.get_running_loop().call_later(_TRIM_AFTER_S, self._trim_memory)
         self._stats.request(signal, transport, "partial" if result.rejected else "accepted")
         return result
 
@@ -114,6 +115,10 @@ class Ingest:
             self._stats.request(signal, transport, "refused")
         _log.error("unexpected error in an export", transport=transport, exc_info=error)
         return StoreUnavailable("an unexpected error in the server; nothing was stored")
+
+    def _trim_memory(self) -> None:
+        self._trim = None
+        memory.trim()
 
     def turned_away(self, signal: Signal, transport: str, error: IngestError) -> None:
         """Count a request that was answered with ``error`` before it could be decoded."""

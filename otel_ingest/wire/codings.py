@@ -47,9 +47,14 @@ class Decompressor:
         self._stream: _Inflater | None = None
         self._started = False
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether there is nothing to undo."""
+        return self._coding == "identity"
+
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yield what ``chunk`` decompresses to."""
-        if self._coding == "identity":
+        if self.is_identity:
             yield from self._counted(chunk)
             return
         self._taken += len(chunk)

@@ -69,7 +69,7 @@ async def test_one_byte_over_the_limit_is_not_retryable_over_grpc() -> None:
 async def test_a_group_commit_is_bounded() -> None:
     """The first batch of a group counts towards its bytes too."""
     rig = Rig()
-    row = log_row(body="x" * (6 * MIB))
+    row = log_row(body="x" * (FLUSH_BYTES_MAX * 3 // 8))
     waiting = [asyncio.create_task(rig.batcher.submit(batch_of([row, row]))) for _ in range(3)]
     rig.sink.gate.set()
     rig.batcher.start()
