@@ -86,6 +86,6 @@ overload: $(VENV)/.dev ## more than it can commit: memory, refusals by code, and
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
 
 clean: ## remove the virtual environment and caches (the data directory stays)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) instrumentation/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
 .PHONY: help install up demo test test-fast test-node check format conformance bench bench-wal bench-decode fuzz roundtrip volume once digests chaos killpoints overload clean

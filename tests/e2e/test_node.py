@@ -28,6 +28,9 @@ WAIT_S = 30.0
 CHAIN = ("a", "b", "c")  # Python, Node, Python
 SECRET = "correct horse"
 
+# The first test that runs installs the package's dependencies.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("node_package")]
+
 
 def npm(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run npm in the package and return what it said."""
@@ -47,9 +50,7 @@ def node_package() -> Path:
     return PACKAGE
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("node_package")
 def test_node_distribution() -> None:
     """`npm test` in instrumentation/node passes."""
     result = npm("test")
@@ -129,8 +130,6 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("node_package")
 def test_one_trace_through_python_node_and_python(tmp_path: Path) -> None:
     """One trace with the records of all three services; with X-Trace-Log every level of that one request."""
     both = {"OTEL_PYTHON_DISTRO": "otel_ingest", "OTEL_INGEST_CLIENT_TRACE_SECRET": SECRET}
@@ -156,8 +155,6 @@ def test_one_trace_through_python_node_and_python(tmp_path: Path) -> None:
     assert all(r["trace_id"] and r["span_id"] for r in ours)
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("node_package")
 def test_no_planted_secret_leaves_and_no_look_alike_is_touched(tmp_path: Path) -> None:
     """The corpus of the Python distribution: 300 secrets and 300 look-alikes, in every place a record has."""
     path = tmp_path / "corpus.json"
@@ -180,8 +177,6 @@ def test_no_planted_secret_leaves_and_no_look_alike_is_touched(tmp_path: Path) -
     assert not [p for p in corpus.look_alikes() if p.text not in whole and json.dumps(p.text)[1:-1] not in whole]
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("node_package")
 def test_every_protocol_of_the_standard(tmp_path: Path) -> None:
     """Over gRPC and as JSON comes the same as in protobuf over HTTP."""
     with harness.running(tmp_path / "data") as server, ExitStack() as stack:
@@ -195,8 +190,6 @@ def test_every_protocol_of_the_standard(tmp_path: Path) -> None:
             until(lambda n=name, b=bodies: b <= {r["body"] for r in logs(server, n)}, f"records over {name}")
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("node_package")
 def test_a_level_reaches_a_running_node_process_and_ends(tmp_path: Path) -> None:
     """logger_set_level: acknowledged, DEBUG of that logger arrives, and it ends by itself with the server gone."""
     with harness.running(tmp_path / "data") as server, service("b", node("b"), server, tmp_path) as b:

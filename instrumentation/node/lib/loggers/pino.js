@@ -155,7 +155,7 @@ function keep(logger, symbols, line, level) {
   const record = JSON.parse(line);
   const name = nameOf(logger, symbols);
   const messageKey = logger[symbols.messageKeySym];
-  const errorKey = logger[symbols.errorKeySym];
+  const errorKey = logger[symbols.errorKeySym] ?? 'err'; // pino 7 has no symbol for it
   const error = record[errorKey];
   const thrown = Boolean(error) && typeof error === 'object';
   /** @type {Record<string, any>} a copy: deleting keys would make a slow, large object of it */
