@@ -76,6 +76,9 @@ once: $(VENV)/.dev ## the same request to two receivers at the same moment, 10,0
 digests: $(VENV)/.dev ## what storing each request once costs
 	@$(BIN)/python -m benchmarks.digests $(ARGS)
 
+clients-bench: $(VENV)/.dev ## the Python distribution beside the stock one: cost of a call, what an outage loses (ARGS="--only outage")
+	@$(BIN)/python -m benchmarks.clients $(ARGS)
+
 chaos: $(VENV)/.dev ## five minutes of seeded faults under the stock SDK, each record counted (ARGS="--seed 7 --seconds 60")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
@@ -88,4 +91,4 @@ overload: $(VENV)/.dev ## more than it can commit: memory, refusals by code, and
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) instrumentation/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: help install up demo test test-fast test-node check format conformance bench bench-wal bench-decode fuzz roundtrip volume once digests chaos killpoints overload clean
+.PHONY: help install up demo test test-fast test-node check format conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench chaos killpoints overload clean

@@ -81,8 +81,7 @@ class OtelIngestLogExporter(LogRecordExporter):
         return True
 
     def shutdown(self) -> None:
-        """Leave what waits to the exit hooks: other exporters share it."""
-        process.leave()
+        """Do nothing: what waits is shared with other exporters, and is the exit hooks' business."""
 
 
 class OtelIngestSpanExporter(SpanExporter):
@@ -103,8 +102,7 @@ class OtelIngestSpanExporter(SpanExporter):
         return True
 
     def shutdown(self) -> None:
-        """Leave what waits to the exit hooks."""
-        process.leave()
+        """Do nothing: what waits is the exit hooks' business."""
 
 
 class OtelIngestMetricExporter(MetricExporter, OTLPMetricExporterMixin):
@@ -129,6 +127,5 @@ class OtelIngestMetricExporter(MetricExporter, OTLPMetricExporterMixin):
         """Nothing is held here."""
         return True
 
-    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:  # noqa: ARG002
-        """Leave what waits to the exit hooks."""
-        process.leave()
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """Do nothing: what waits is the exit hooks' business."""

@@ -8,8 +8,9 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 _local = threading.local()
 OWN_LOGGERS = ("otel_ingest_instrumentation", "opentelemetry.exporter", "opentelemetry.sdk", "opentelemetry._opamp")
+OWN_STARTS = frozenset(name[:4] for name in OWN_LOGGERS)  # one look for the many that are not
 
-__all__ = ["OWN_LOGGERS", "exporting", "is_exporting", "is_own"]
+__all__ = ["OWN_LOGGERS", "OWN_STARTS", "exporting", "is_exporting", "is_own"]
 
 
 @contextmanager

@@ -41,7 +41,13 @@ def post_instrument() -> None:
 
 
 def _install() -> None:
-    ours = _adopt_queues()
+    if not _adopt_queues():  # another distribution is at work alone: nothing of it is touched
+        if not _disabled():
+            loud.say(
+                "installed, but no exporter of ours is in use: what leaves is not redacted and not kept."
+                " Set OTEL_PYTHON_DISTRO=otel_ingest, or OTEL_LOGS_EXPORTER and OTEL_TRACES_EXPORTER to otel_ingest"
+            )
+        return
     process.hook_exits()
     _level()
     handler = next((h for h in logging.getLogger().handlers if adopt(h)), None)
@@ -50,12 +56,6 @@ def _install() -> None:
         taps.install(handler.handle)
     if process.configuration().trace_header != "off":
         _trace_header()
-    if not ours and not _disabled():
-        loud.say(
-            "installed, but no exporter of ours is in use: what leaves is not redacted and not kept."
-            " Set OTEL_PYTHON_DISTRO=otel_ingest, or OTEL_LOGS_EXPORTER and OTEL_TRACES_EXPORTER to otel_ingest"
-        )
-        return
     _metrics()
     _opamp()
     process.delivery().start()

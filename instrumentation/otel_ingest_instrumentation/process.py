@@ -31,6 +31,8 @@ _at_end: list[Callable[[], None]] = []
 _leaving_since: float | None = None
 _hooked = False
 _os_exit = os._exit
+_set_signal = signal.signal
+_SIGNALS = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 
 
 def configuration() -> settings.Settings:
@@ -140,15 +142,22 @@ def hook_signals() -> None:
     """Take SIGTERM and SIGHUP where their default action would end the process at once; main thread only."""
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+    for number in _SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _on_signal)
+            _set_signal(number, _on_signal)
+    signal.signal = _signal  # type: ignore[assignment]
+
+
+def _signal(number: int, handler: Any) -> Any:
+    """Do what ``signal.signal`` does; the default action of our signals stays ours: uvicorn's worker resets them."""
+    ours = number in _SIGNALS and handler == signal.SIG_DFL
+    return _set_signal(number, _on_signal if ours else handler)
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:
     """Empty everything, then die by the same signal: the exit status stays what it was."""
     _end()
-    signal.signal(number, signal.SIG_DFL)
+    _set_signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 

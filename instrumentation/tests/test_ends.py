@@ -23,6 +23,7 @@ ENDS = {
     "sys_exit": (3, 200),
     "exception": (1, 200),
     "os_exit": (4, 200),
+    "reset": (-15, 201),
     "fork_exit": (0, 100),
     "mp_fork": (0, 150),
     "mp_spawn": (0, 150),

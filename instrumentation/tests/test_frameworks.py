@@ -100,6 +100,7 @@ def test_a_server_delivers_all_of_it_when_it_is_terminated(sink: s.Sink, tmp_pat
     assert b"hunter2" not in sink.wire()
     if kind in ("uvicorn", "uvicorn workers", "gunicorn uvicorn"):
         assert any("Exception in ASGI application" in b for b in sink.bodies())
+        assert any("Finished server process" in b for b in sink.bodies()), "the last words of a worker"
 
 
 @pytest.mark.parametrize("recycle", [(), ("--max-tasks-per-child", "1")], ids=["prefork", "recycled"])

@@ -25,7 +25,7 @@ class Detector:
     """One rule by value; ``pick`` turns a match into the spans to mask and the offset to go on from."""
 
     name: str
-    needles: tuple[bytes, ...]
+    needles: tuple[str, ...]
     pattern: Pattern
     pick: Callable[[bytes, Match], tuple[list[Span], int]]
 
@@ -75,7 +75,7 @@ class TextRules:
         pairs = rules["pairs"]
         self._pair = compile_pattern(pairs["name"], "i")
         own = [w for name in extra if (w := words(name))]
-        self._pair_needles = tuple(n.encode() for n in (*pairs["needles"], *(w[0] for w in own)))
+        self._pair_needles = (*pairs["needles"], *(w[0] for w in own))
         self._pair_values = [compile_pattern(p, "i") for p in pairs["values"]]
         self._quoted_values = pairs["quoted_values"]
         self._line_names = frozenset(pairs["whole_line"]["names"])
@@ -97,26 +97,24 @@ class TextRules:
         by_value = [(v.get("trigger") or v["pattern"], v.get("needles", ())) for v in on]
         url = f"(?:^|[?&])(?:{parameters})="
         if patterns.linear():
-            self._needles: tuple[bytes, ...] = ()
+            self._needles: tuple[str, ...] = ()
             triggers = [pairs["trigger"], *own_names, url, *(trigger for trigger, _ in by_value)]
         else:  # a backtracking engine is fed what is anchored, and looks for literals by itself first
-            self._needles = self._pair_needles + tuple(n.encode() for _, needles in by_value for n in needles)
+            self._needles = self._pair_needles + tuple(n for _, needles in by_value for n in needles)
             triggers = [url, *(trigger for trigger, needles in by_value if not needles)]
         self._trigger = compile_pattern("|".join(f"(?:{t})" for t in triggers), "i")
 
     def suspicious(self, text: bytes) -> bool:
         """Return whether any rule could match: one search, for the clean many."""
-        if self._needles:
-            lower = text.lower()
-            if any(n in lower for n in self._needles):
-                return True
+        if self._needles and _has(_lower(text), self._needles):
+            return True
         return self._trigger.search(text) is not None
 
     def redact(self, text: bytes, found: set[str], *, query: bool = False) -> bytes:
         """Return ``text`` without its secrets and add the names of the rules that matched to ``found``."""
-        lower = text.lower()
+        lower = _lower(text)
         for detector in self._detectors:
-            if detector.needles and not any(n in lower for n in detector.needles):
+            if detector.needles and not _has(lower, detector.needles):
                 continue
             spans: list[Span] = []
             position = 0
@@ -126,8 +124,8 @@ class TextRules:
             if spans:
                 found.add(detector.name)
                 text = splice(text, spans, self._mask)
-                lower = text.lower()
-        if query or any(n in lower for n in self._pair_needles) or b"?" in text:
+                lower = _lower(text)
+        if query or b"?" in text or _has(lower, self._pair_needles):
             spans = self._pairs(text, query=query)
             if spans:
                 found.add("key")
@@ -218,7 +216,7 @@ class TextRules:
             "columns": self._pick_insert,
             "literals": lambda t, m: self._literals(t, m.span()[1], t.find(b"\n", m.span()[1])),
         }
-        needles = tuple(n.encode() for n in rule.get("needles", ()))
+        needles = tuple(rule.get("needles", ()))
         return Detector(rule["name"], needles, compile_pattern(rule["pattern"], rule.get("flags", "")), picks[check])
 
     @staticmethod
@@ -254,6 +252,19 @@ class TextRules:
             if position > len(text):
                 break
         return spans, max(end, position if spans else end)
+
+
+def _lower(text: bytes) -> str:
+    """Return a text to look for needles in: those are ASCII, and a search in str is three times one in bytes."""
+    return text.decode("latin-1").lower()
+
+
+def _has(text: str, needles: Sequence[str]) -> bool:
+    """Return whether any needle is in a text; a loop, because a generator costs more than what it runs."""
+    for needle in needles:  # noqa: SIM110
+        if needle in text:
+            return True
+    return False
 
 
 def _part(text: bytes, match: Match, group: int) -> bytes:

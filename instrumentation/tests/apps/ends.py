@@ -51,6 +51,10 @@ def main(end: str) -> None:
         raise ValueError("nobody catches this")
     if end == "os_exit":
         os._exit(4)
+    if end == "reset":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        log.info("main after the reset")
+        os.kill(os.getpid(), signal.SIGTERM)
     if end == "wait":
         signal.pause()
     if end == "handled":

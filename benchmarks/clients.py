@@ -1,0 +1,278 @@
+"""What the Python distribution costs an application and what it loses, beside the stock distribution: `make clients-bench`.
+
+Prints the tables of docs/clients.md. The outage is against a real `otel-ingest up` whose process is killed and started
+again on the same ports; what counts is what its database holds.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from instrumentation.tests import sink as s
+from tests import harness
+
+COST_APP = """
+import json, logging, time
+log = logging.getLogger("cost")
+logging.getLogger().setLevel(logging.INFO)
+if {plain}:
+    logging.getLogger().addHandler(logging.NullHandler())
+clock = time.perf_counter_ns
+out = {{}}
+for kind, extra in (("message", None), ("message, 5 attributes", {{"order": 7, "user": "bob", "path": "/x", "ms": 1.5, "ok": True}})):
+    times = []
+    for i in range(300):
+        for _ in range(50):
+            a = clock(); log.info("order %s shipped to %s", i, "bob", extra=extra); times.append(clock() - a)
+        time.sleep(0.01)
+    out[kind] = sorted(times)
+out["disabled debug"] = []
+for i in range(20000):
+    a = clock(); log.debug("x %s", i); out["disabled debug"].append(clock() - a)
+out["disabled debug"].sort()
+print(json.dumps({{k: [v[len(v) // 2], v[len(v) * 99 // 100]] for k, v in out.items()}}))
+"""
+RATE_APP = """
+import logging, os, sys, time
+logging.getLogger().setLevel(logging.INFO)
+log = logging.getLogger("rate")
+name, rate, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+print("ready", flush=True)
+start = time.monotonic()
+sent = 0
+while (now := time.monotonic() - start) < seconds:
+    while sent < now * rate:
+        log.info("%s %d", name, sent)
+        sent += 1
+    time.sleep(0.005)
+print(sent, flush=True)
+"""
+AFTER_S = 30.0  # longer than the longest backoff
+STOCK = {
+    "OTEL_PYTHON_DISTRO": "distro",
+    "OTEL_PYTHON_CONFIGURATOR": "configurator",
+    "OTEL_LOGS_EXPORTER": "otlp",
+    "OTEL_TRACES_EXPORTER": "otlp",
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+}
+
+
+def environment(kind: str, endpoint: str, folder: Path) -> dict[str, str]:
+    """Return the environment of an application without instrumentation, with the stock distribution, or with ours."""
+    env = s.environment(endpoint, folder / "spool")
+    return env | STOCK if kind == "stock" else env
+
+
+def command(kind: str, *arguments: str) -> list[str]:
+    """Return the command line of an application."""
+    return [*arguments] if kind == "none" else s.instrument(*arguments)
+
+
+def log_call(folder: Path) -> None:
+    """Print the cost of one log call, nanoseconds measured call by call while batches are sent."""
+    print(
+        "\n| one call of `logging`, µs p50 / p99 | message | message, 5 attributes | disabled debug |\n|---|---|---|---|"
+    )
+    with s.sink() as sink:
+        for kind in ("none", "stock", "ours"):
+            code = COST_APP.format(plain=kind == "none")
+            runs = []
+            for _ in range(5):
+                done = subprocess.run(
+                    command(kind, sys.executable, "-c", code),
+                    env=environment(kind, sink.endpoint, folder),
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+                runs.append(json.loads(done.stdout.splitlines()[-1]))
+            cells = [
+                " / ".join(f"{statistics.median(r[column][i] for r in runs) / 1000:.2f}" for i in (0, 1))
+                for column in runs[0]
+            ]
+            print(f"| {kind} | {' | '.join(cells)} |", flush=True)
+
+
+def request(folder: Path) -> None:
+    """Print the latency of one request to FastAPI under uvicorn that logs one record."""
+    print("\n| one HTTP request, ms | p50 | p99 |\n|---|---|---|")
+    with s.sink() as sink:
+        for kind in ("none", "stock", "ours"):
+            port = free_port()
+            arguments = [
+                str(Path(sys.executable).with_name("uvicorn")),
+                "fastapi_app:app",
+                "--port",
+                str(port),
+                "--no-access-log",
+            ]
+            with subprocess.Popen(
+                command(kind, *arguments),
+                env=environment(kind, sink.endpoint, folder),
+                cwd=s.APPS,
+                stderr=subprocess.DEVNULL,
+            ) as process:
+                url = f"http://127.0.0.1:{port}/?i=1"
+                s.wait_for(lambda at=url: answers(at), 30)
+                times = []
+                for _ in range(2000):
+                    began = time.perf_counter()
+                    answers(url)
+                    times.append(time.perf_counter() - began)
+                process.terminate()
+            times.sort()
+            print(f"| {kind} | {times[1000] * 1000:.2f} | {times[1980] * 1000:.2f} |", flush=True)
+
+
+def answers(url: str) -> bool:
+    """Return whether a URL answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def redaction() -> None:
+    """Print what redaction costs the exporting thread for a record."""
+    from opentelemetry._logs import LogRecord
+    from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
+    from opentelemetry.sdk.resources import Resource
+
+    from otel_ingest_instrumentation.records import Cleaner
+    from otel_ingest_instrumentation.redaction import Redactor, patterns, shared_rules
+
+    clean = {
+        "http.method": "GET", "http.target": "/orders/42?page=2&sort=name", "http.status_code": 200, "net.peer.ip": "10.0.0.7",
+        "user_agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "order.id": 4711, "shop.tenant": "north", "ok": True, "ms": 12.5,
+    }  # fmt: skip
+    records = {
+        "clean, 9 attributes": ("GET /orders/42 from 10.0.0.7 took 12.5 ms", clean),
+        "dirty": ("login password=hunter2", clean | {"url": "https://u:p@h/x?token=abc", "password": "x"}),
+        "stack trace of 2.5 kB": (
+            "failed",
+            {"exception.stacktrace": '  File "/app/shop/orders.py", line 42, in place\n    self.load()\n' * 40},
+        ),
+    }
+    print("\n| redaction of one record, µs, best of 20 rounds | google-re2 | standard library |\n|---|---|---|")
+    found = patterns.re2
+    for name, (body, attributes) in records.items():
+        cells = []
+        for engine in (found, None):
+            patterns.re2 = engine
+            cleaner = Cleaner(Redactor(shared_rules()))
+            made = ReadWriteLogRecord(LogRecord(body=body, attributes=attributes), Resource.get_empty())
+            record = ReadableLogRecord(made.log_record, made.resource or Resource.get_empty())
+            cleaner.log(record)
+            times = []
+            for _ in range(20):
+                began = time.perf_counter()
+                for _ in range(200):
+                    cleaner.log(record)
+                times.append((time.perf_counter() - began) / 200 * 1e6)
+            cells.append(f"{min(times):.1f}")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    patterns.re2 = found
+
+
+def server(folder: Path, ports: dict[str, int]) -> harness.Server:
+    """Start a server on given ports."""
+    arguments = [part for side, port in ports.items() for part in (f"--{side}-endpoint", f"127.0.0.1:{port}")]
+    return harness.start(folder / "data", *arguments)
+
+
+def stored(one: harness.Server, name: str) -> tuple[int, int]:
+    """Return how many records of an application are stored, and how many different ones."""
+    with one.sql() as cursor:
+        cursor.execute("SELECT count(*), count(DISTINCT body) FROM log_records WHERE body LIKE %s", (name + " %",))
+        row = cursor.fetchone()
+    assert row is not None
+    return int(str(row[0])), int(str(row[1]))
+
+
+def outage(folder: Path, rate: int, away_s: float) -> None:
+    """Print what is lost when the server is killed for a while, and when the application ends meanwhile."""
+    ports = {side: free_port() for side in ("grpc", "http", "query")}
+    endpoint = f"http://127.0.0.1:{ports['http']}"
+    around = 10.0
+    one = server(folder, ports)
+    processes = {}
+    for kind in ("stock", "ours"):
+        for name, seconds in ((f"{kind}-stays", away_s + around + AFTER_S), (f"{kind}-ends", around + away_s / 2)):
+            arguments = [sys.executable, "-c", RATE_APP, name, str(rate), str(seconds)]
+            env = environment(kind, endpoint, folder / name) | {"OTEL_SERVICE_NAME": name}
+            processes[name] = subprocess.Popen(
+                command(kind, *arguments), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+    for process in processes.values():
+        assert process.stdout is not None
+        process.stdout.readline()
+    time.sleep(around)
+    one.process.send_signal(signal.SIGKILL)
+    one.process.wait()
+    time.sleep(away_s)
+    one = server(folder, ports)
+    sent = {}
+    said = {}
+    for name, process in processes.items():
+        out, err = process.communicate(timeout=300)
+        sent[name] = int(out.split()[-1])
+        said[name] = err.count("CRITICAL")
+    for name in processes:  # the next process of the service sends what the one before left
+        kind = name.split("-", maxsplit=1)[0]
+        env = environment(kind, endpoint, folder / name) | {"OTEL_SERVICE_NAME": name}
+        subprocess.run(
+            command(kind, sys.executable, "-c", RATE_APP, "next", "1", "12"), env=env, capture_output=True, check=True
+        )
+    print(
+        f"\n| {rate} records a second, server killed for {away_s:g} s | sent | stored | lost | doubled | lines on stderr |"
+    )
+    print("|---|---|---|---|---|---|")
+    for name, count in sent.items():
+        rows, different = stored(one, name)
+        words = {"stays": "runs on", "ends": "ends meanwhile, then is started again"}[name.split("-")[1]]
+        print(
+            f"| {name.split('-')[0]}, {words} | {count} | {rows} | {count - different} | {rows - different} | {said[name]} |"
+        )
+    one.stop()
+
+
+def main() -> None:
+    """Run what is asked for, everything by default."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["log", "request", "redaction", "outage"], default=None)
+    parser.add_argument("--rate", type=int, default=500, help="records a second of each application")
+    parser.add_argument("--away", type=float, default=60.0, help="seconds that the server is away")
+    chosen = parser.parse_args()
+    for name in [n for n in os.environ if n.startswith("OTEL_")]:
+        del os.environ[name]
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        if chosen.only in (None, "redaction"):
+            redaction()
+        if chosen.only in (None, "log"):
+            log_call(folder)
+        if chosen.only in (None, "request"):
+            request(folder)
+        if chosen.only in (None, "outage"):
+            outage(folder, chosen.rate, chosen.away)
+
+
+if __name__ == "__main__":
+    main()
