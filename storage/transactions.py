@@ -12,19 +12,23 @@ from storage.dberrors import translate
 TransactionOutcome = Literal["committed", "aborted", "in progress", "unknown"]
 
 # Where transactions are counted: the cluster, and the timeline it writes on (a promoted standby begins a new one; taken
-# from the WAL being written, for pg_control says the old one until its next checkpoint).
+# from the WAL being written, for pg_control says the old one until its next checkpoint), since its last crash: a crash
+# loses transactions whose WAL was not written, whole, and their numbers are given to others then. PostgreSQL discards
+# its statistics in a crash, and nothing else that everybody may see tells of one whose postmaster survived.
 _PLACE = text("""
 SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
-                      left(pg_walfile_name(pg_current_wal_lsn()), 8))
+                      left(pg_walfile_name(pg_current_wal_lsn()), 8),
+                      (SELECT CAST(extract(epoch FROM coalesce(stats_reset, '1970-01-01')) * 1000000 AS bigint)
+                       FROM pg_stat_bgwriter))
 """)
 _NOW_AT = text("SELECT CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text)")
 _STATUS = text("SELECT pg_xact_status(CAST(:xid AS xid8))")
-_REFERENCE = re.compile(r"(\d+/[0-9A-F]{8})/(\d+)")
+_REFERENCE = re.compile(r"(\d+/[0-9A-F]{8}/\d+)/(\d+)")
 _PLACE_KEY = "otel_ingest_place"
 
 
 async def reference(connection: AsyncConnection, xid: int) -> str:
-    """Return what names a transaction for good, for example ``7576345123/00000001/761``.
+    """Return what names a transaction for good, for example ``7576345123/00000001/1795508536000000/761``.
 
     The place is asked for once a connection: a server that is promoted has ended those of its time as a standby.
     """
@@ -42,10 +46,11 @@ def xmin_of(reference: str) -> int:
 async def outcome_of(engine: AsyncEngine, reference: str) -> TransactionOutcome:
     """Return what became of the transaction that ``OutcomeUnknown.transaction`` names.
 
-    It holds after restarts and crashes of PostgreSQL, for as long as PostgreSQL keeps the status of transactions: 200
-    million of them by default (autovacuum_freeze_max_age), months to years. "in progress": its session has not ended
-    yet; ask again. "unknown": too long ago, or PostgreSQL is another cluster or was promoted since (its standby may
-    have counted differently); whether the rows are there must be seen otherwise, or they are stored again.
+    It holds after restarts of PostgreSQL, for as long as PostgreSQL keeps the status of transactions: 200 million of
+    them by default (autovacuum_freeze_max_age), months to years. "in progress": its session has not ended yet; ask
+    again. "unknown": too long ago, or PostgreSQL crashed since (the number may be another transaction's now), or it is
+    another cluster, or was promoted (its standby may have counted differently); whether the rows are there must be seen
+    otherwise, by the request's key within its window, or they are stored again.
     Raises StoreError.
     """
     match = _REFERENCE.fullmatch(reference)

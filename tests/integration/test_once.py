@@ -177,7 +177,7 @@ async def test_a_commit_that_never_arrived_is_stored_by_the_next_attempt(
 
 
 @pytest.mark.parametrize(
-    "reference", ["", "nonsense", "1/00000001/5", "{place}/99999999999"], ids=["none", "odd", "elsewhere", "future"]
+    "reference", ["", "nonsense", "1/00000001/7/5", "{place}/99999999999"], ids=["none", "odd", "elsewhere", "future"]
 )
 async def test_transactions_that_are_not_known_here_are_unknown(engine: AsyncEngine, reference: str) -> None:
     """Of another cluster, or not begun: never an error, never a guess."""
