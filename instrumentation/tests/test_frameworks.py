@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from instrumentation.tests import sink as s
+from tests import harness
 
 
 @pytest.fixture
@@ -240,3 +241,28 @@ def test_nothing_feeds_itself(sink: s.Sink, tmp_path: Path) -> None:
     s.wait_for(lambda: len(sink.bodies()) >= 3)
     s.finish(again)
     assert sink.bodies() == ["once"] * 3, done.stderr
+
+
+def test_grpc_into_a_real_server(tmp_path: Path) -> None:
+    """OTEL_EXPORTER_OTLP_PROTOCOL=grpc keeps its meaning, also when the process leaves by os._exit."""
+    with harness.running(tmp_path / "data") as server:
+        env = s.environment(f"http://{server.grpc}", tmp_path / "spool", OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+        done = s.run(env, sys.executable, "ends.py", "os_exit")
+        assert done.returncode == 4, done.stderr
+        with server.sql() as cursor:
+            cursor.execute("SELECT count(DISTINCT body) FROM log_records WHERE component = 'shop'")
+            assert cursor.fetchone() == (200,)
+
+
+def test_a_burst_is_delivered_whole(sink: s.Sink, tmp_path: Path) -> None:
+    """40,000 records as fast as Python makes them: none is dropped."""
+    done = s.run(s.environment(sink.endpoint, tmp_path, N="40000", PAUSE="-1"), sys.executable, "ends.py", "return")
+
+    assert done.returncode == 0
+    kept = len(sink.bodies())
+    if kept < 40_000:  # what the exit's two seconds did not send is on disk
+        again = s.start(s.environment(sink.endpoint, tmp_path, N="0"), sys.executable, "ends.py", "wait")
+        s.wait_for(lambda: len(sink.bodies()) >= 40_000, 60)
+        s.terminate(again)
+    assert len(sink.bodies()) == len(set(sink.bodies())) == 40_000
+    assert "lost" not in done.stderr
