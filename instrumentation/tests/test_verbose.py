@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -152,3 +153,23 @@ def test_one_request_through_two_services(sink: s.Sink, tmp_path: Path) -> None:
     assert {r.trace_id for r in debug} == {info["fastapi 6"]} == {info["flask 6"]}
     assert {f"{a} {i}" for a in ("fastapi", "flask") for i in range(12)} <= set(info)
     assert {x.trace_id for x in sink.spans()} == {info["fastapi 6"]}, "its spans are recorded whatever the sampler says"
+
+
+def test_through_celery(sink: s.Sink, tmp_path: Path) -> None:
+    """The wish travels with the message: one of four tasks is logged in full."""
+    env = s.environment(
+        sink.endpoint,
+        tmp_path / "spool",
+        CELERY_FOLDER=str(tmp_path / "broker"),
+        OTEL_INGEST_CLIENT_TRACE_SECRET=SECRET.decode(),
+    )
+    env |= {"PYTHONPATH": str(s.APPS)}
+    token = trace_token.make(SECRET, int(time.time()) + 300)
+    sent = s.run(env | {"OTEL_SERVICE_NAME": "sender"}, sys.executable, "celery_send.py", token)
+    assert sent.returncode == 0, sent.stderr
+    worker = s.start(env, "celery", "-A", "celery_app", "worker", "-c", "2", "--loglevel", "INFO")
+    try:
+        s.wait_for(lambda: {f"task {i}" for i in range(4)} <= set(sink.bodies()), 60)
+    finally:
+        s.terminate(worker)
+    assert [b for b in sink.bodies() if b.startswith("debug ")] == ["debug 2"]

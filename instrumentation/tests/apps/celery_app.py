@@ -25,4 +25,5 @@ task_log = get_task_logger("celery_app.task")
 @app.task
 def work(number: int) -> None:
     log.info("plain %d", number)
+    log.debug("debug %d", number)
     task_log.info("task %d", number)
