@@ -97,7 +97,8 @@ def _named(attributes: dict[str, str]) -> str:
 
 def _in_json(signal: Signal, body: bytes) -> Iterator[tuple[int, str, bytes]]:
     groups, scopes, records = json_mapping.LEVELS[signal.name]
-    for group in _list(json_mapping.load(body), groups):
+    document, _ = json_mapping.load(body)
+    for group in _list(document, groups):
         component = _json_component(group)
         for scope in _list(group, scopes):
             for record in _list(scope, records):

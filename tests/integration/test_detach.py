@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import date, timedelta
 
 import psycopg
 import pytest
@@ -96,7 +97,7 @@ async def test_a_detached_day_costs_its_own_rows_only(
 
     day = old // DAY_US
     attach = "ALTER TABLE log_records ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})"
-    bounds = (sql.Literal(partitions._bound(d)) for d in (day, day + 1))
+    bounds = (sql.Literal(f"{date(1970, 1, 1) + timedelta(days=d)} 00:00:00+00") for d in (day, day + 1))
     await connection.execute(sql.SQL(attach).format(sql.Identifier(name), *bounds))
     for sink in (veteran, PostgresSink(engine)):
         assert await sink.write([batch_of([log_row(time=old)])]) == [Outcome()]
