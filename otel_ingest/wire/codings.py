@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Protocol
 
-import zstandard
+from backports import zstd
 
 from otel_ingest.errors import MalformedRequest, RequestTooLarge, UnsupportedEncoding
 
@@ -68,7 +68,7 @@ class Decompressor:
                 self._stream = self._open(chunk)
             try:
                 piece = self._stream.decompress(chunk, PIECE_BYTES_MAX)
-            except (zlib.error, zstandard.ZstdError) as error:
+            except (zlib.error, zstd.ZstdError) as error:
                 raise MalformedRequest(f"the body is not valid {self._coding}: {error}") from error
             chunk = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
             yield from self._counted(piece)
@@ -104,30 +104,26 @@ class Decompressor:
 
 
 class _Zstd:
-    """A zstd frame with the interface of zlib's objects; input is fed in slices to bound the output of one step.
+    """A zstd frame with the interface of zlib's objects; the library keeps the input it had no room to undo."""
 
-    A block expands to at most 128 KiB (RFC 8878, 3.1.1.2.4), so a slice of 512 bytes cannot fill memory: the
-    smallest block takes 4 bytes, 512 of them 16 MiB.
-    """
+    # 8 MiB: what level 19 needs, and the least that RFC 8878 (3.1.1.1.2) recommends to decoders.
+    _WINDOW_LOG_MAX = 23
 
-    _SLICE = 512
-    _WINDOW_BYTES_MAX = 8 * 1024 * 1024
+    unconsumed_tail = b""
 
     def __init__(self) -> None:
-        self._object = zstandard.ZstdDecompressor(max_window_size=self._WINDOW_BYTES_MAX).decompressobj()
-        self.eof = False
-        self.unused_data = b""
-        self.unconsumed_tail = b""
+        self._object = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: self._WINDOW_LOG_MAX})
+
+    @property
+    def eof(self) -> bool:
+        """Whether the frame has ended."""
+        return self._object.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        """What came behind the end of the frame."""
+        return self._object.unused_data
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        """Return what a slice of ``data`` gives; the rest is ``unconsumed_tail``, as with zlib."""
-        parts, size, position = [], 0, 0
-        while position < len(data) and size < max_length and not self.eof:
-            piece = self._object.decompress(data[position : position + self._SLICE])
-            position += self._SLICE
-            parts.append(piece)
-            size += len(piece)
-            self.eof = self._object.eof
-        self.unconsumed_tail = data[position:]
-        self.unused_data = self._object.unused_data + data[position:] if self.eof else b""
-        return b"".join(parts)
+        """Return at most ``max_length`` bytes; call again with no data while it is as many."""
+        return self._object.decompress(data, max_length)
