@@ -13,9 +13,10 @@ from typing import Any
 
 import orjson
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from otel_ingest.decode.context import component_of
+from otel_ingest.encode.envelopes import value_of
 from otel_ingest.limits import Limits
 from otel_ingest.redaction import DROPPED, FAILED, Redactor
 from otel_ingest.redaction.patterns import compile_pattern
@@ -167,7 +168,7 @@ class SecondLine:
                 key, clean, rules = pair.key, FAILED, {f"{pair.key}:failed"}
             if rules:
                 pair.key = key
-                pair.value.CopyFrom(AnyValue() if clean is DROPPED else _any(clean))
+                pair.value.CopyFrom(AnyValue() if clean is DROPPED else value_of(clean))
                 found |= rules
         return found
 
@@ -178,7 +179,7 @@ class SecondLine:
         except Exception:  # noqa: BLE001 - as above
             clean, found = FAILED, {f"{path}:failed"}
         if found:
-            value.CopyFrom(_any(clean))
+            value.CopyFrom(value_of(clean))
         return found
 
     def _texts(self, holder: Any, *names: str) -> set[str]:
@@ -256,22 +257,3 @@ def _plain(value: AnyValue) -> Any:
     if kind == "kvlist_value":
         return {pair.key: _plain(pair.value) for pair in value.kvlist_value.values}
     return getattr(value, kind) if kind and kind != "string_value_strindex" else None
-
-
-def _any(item: Any) -> AnyValue:  # noqa: PLR0911 - one line a type
-    """Return the AnyValue of a Python value."""
-    if item is None:
-        return AnyValue()
-    if isinstance(item, str):
-        return AnyValue(string_value=item)
-    if isinstance(item, bool):
-        return AnyValue(bool_value=item)
-    if isinstance(item, int):
-        return AnyValue(int_value=item)
-    if isinstance(item, float):
-        return AnyValue(double_value=item)
-    if isinstance(item, bytes):
-        return AnyValue(bytes_value=item)
-    if isinstance(item, Mapping):
-        return AnyValue(kvlist_value=KeyValueList(values=[KeyValue(key=k, value=_any(v)) for k, v in item.items()]))
-    return AnyValue(array_value=ArrayValue(values=[_any(v) for v in item]))

@@ -81,7 +81,10 @@ def key_values(attributes: dict[str, Any]) -> list[KeyValue]:
 
 
 def value_of(item: Any) -> AnyValue:  # noqa: PLR0911 - one line a type
-    """Return the value that parsed JSON stands for: an int has no decimal point, a double always has one."""
+    """Return the value that a Python value, or parsed JSON, stands for.
+
+    In JSON an int has no decimal point, a double always has one.
+    """
     if isinstance(item, str):
         return AnyValue(string_value=item)
     if isinstance(item, bool):
@@ -92,6 +95,8 @@ def value_of(item: Any) -> AnyValue:  # noqa: PLR0911 - one line a type
         return AnyValue(double_value=item)
     if item is None:
         return AnyValue()
+    if isinstance(item, bytes):
+        return AnyValue(bytes_value=item)
     if isinstance(item, list):
         return AnyValue(array_value=ArrayValue(values=[value_of(v) for v in item]))
     return AnyValue(kvlist_value=KeyValueList(values=key_values(item)))

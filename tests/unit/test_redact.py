@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
+from otel_ingest.encode.envelopes import value_of
 from otel_ingest.encode.json_format import to_json
-from otel_ingest.redact import NOTE_KEY, SecondLine, _any, _plain
+from otel_ingest.redact import NOTE_KEY, SecondLine, _plain
 from otel_ingest.redaction import shared_rules
 from otel_ingest.signals import LOGS, METRICS, TRACES
 from otel_ingest.wire import Encoding
@@ -29,10 +30,10 @@ def record_of(case: dict[str, Any]) -> LogRecord:
     """Return a record that holds the input of a vector where the vector says."""
     record = LogRecord()
     if case["place"] == "text":
-        record.body.CopyFrom(_any(case["input"]))
+        record.body.CopyFrom(value_of(case["input"]))
     else:
         for key, value in case["input"].items():
-            record.attributes.add(key=key).value.CopyFrom(_any(value))
+            record.attributes.add(key=key).value.CopyFrom(value_of(value))
     return record
 
 
