@@ -168,13 +168,12 @@ class Ingest:
 
         Raises MalformedRequest: it can never be stored. Raises TransientError: it can not be stored now.
         """
-        signal = BY_NAME[request.signal]
-        decoded = await self._decoder.decode(signal, request.body, Encoding(request.encoding), request.received_ns)
+        signal, encoding = BY_NAME[request.signal], Encoding(request.encoding)
+        decoded = await self._decoder.decode(signal, request.body, encoding, request.received_ns)
         self._tell(signal, decoded.masked)
         batch, rejections = decoded.batch, decoded.rejections
         batch.key = await _key(signal, request.body, request.batch_id)
-        encoding, line = Encoding(request.encoding), self._decoder.second_line
-        attach(batch, signal, request.body, encoding, decoded.positions, rejections, line)
+        attach(batch, signal, request.body, encoding, decoded.positions, rejections, self._decoder.second_line)
         batch.place, batch.attempts = place, {transaction: [] for transaction in request.attempts}
         outcome = await self._durable.replay(batch) if batch.rows else Outcome()
         if len(batch.rows) < request.records or outcome.rejected:

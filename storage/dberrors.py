@@ -66,18 +66,19 @@ def translate(error: BaseException, *, reading: bool = False) -> StoreError:
     if "password authentication failed" in str(cause):
         return PermanentStoreError("PostgreSQL refused the credentials of the database URL")
     if isinstance(cause, psycopg.Error | SQLAlchemyError | OSError):
-        return RetryableStoreError(f"PostgreSQL cannot be used now: {_reason(cause)}")
+        return RetryableStoreError(f"PostgreSQL cannot be used now: {reason(cause)}")
     raise error
 
 
 def _permanent(cause: object, state: str) -> str:
     if state in {"42P01", "42703", "42883"}:
         return "the schema is missing or old; run `otel-ingest migrate`"
-    return f"PostgreSQL refused (SQLSTATE {state}): {_reason(cause)}"
+    return f"PostgreSQL refused (SQLSTATE {state}): {reason(cause)}"
 
 
-def _reason(cause: object) -> str:
+def reason(error: object) -> str:
     """Return PostgreSQL's own first line: never its DETAIL, which may quote a row."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
     message = getattr(getattr(cause, "diag", None), "message_primary", None)
     if message:
         return str(message)

@@ -15,7 +15,7 @@ from storage import partitions, spooled
 from storage.api import Outcome
 from storage.batch import COPY_HEADER, COPY_TRAILER, Batch
 from storage.config import Windows
-from storage.dberrors import is_data_error, is_stale_plan, may_be_committed, translate
+from storage.dberrors import is_data_error, is_stale_plan, may_be_committed, reason, translate
 from storage.digests import Digests, KeysBusyError
 from storage.errors import OutcomeUnknown, RetryableStoreError
 from storage.interning import Interned, insert, unknown
@@ -173,7 +173,7 @@ async def _insert_one_by_one(connection: AsyncConnection, rows: Sequence[Interne
             if not is_data_error(error):
                 raise
             kind = "resource" if isinstance(row, ResourceRow) else "scope"
-            faults[row.id] = f"PostgreSQL refused its {kind}: {_primary(error)}"
+            faults[row.id] = f"PostgreSQL refused its {kind}: {reason(error)}"
     return faults
 
 
@@ -209,7 +209,7 @@ async def _copy_by_halving(
             if not is_data_error(error):
                 raise
             if len(part) == 1:
-                refused.append((part[0], f"PostgreSQL refused it: {_primary(error)}"))
+                refused.append((part[0], f"PostgreSQL refused it: {reason(error)}"))
             else:
                 middle = len(part) // 2
                 pending += [part[:middle], part[middle:]]
@@ -254,9 +254,3 @@ def _chunks(rows: Iterable[bytes]) -> Iterator[bytes]:
 def _is_missing_partition(error: BaseException) -> bool:
     cause = error.orig if isinstance(error, DBAPIError) else error
     return isinstance(cause, pg.CheckViolation) and "no partition of relation" in str(cause)
-
-
-def _primary(error: BaseException) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    message = getattr(getattr(cause, "diag", None), "message_primary", None)
-    return message or type(cause).__name__

@@ -45,7 +45,6 @@ class Decompressor:
         self._limit = limit_bytes
         self._taken = self._produced = self._members = 0
         self._stream: _Inflater | None = None
-        self._started = False
 
     @property
     def is_identity(self) -> bool:
