@@ -97,6 +97,11 @@ def ns_of(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND * 1000
 
 
+def us_of(moment: datetime) -> int:
+    """Return a timestamp in microseconds since 1970, exactly."""
+    return ns_of(moment) // 1000
+
+
 def severity_name(number: int) -> str:
     """Return the short name of a severity number (log data model): TRACE to FATAL, UNSET outside 1 to 24."""
     return _SEVERITIES[(number - 1) // 4] if 1 <= number <= _SEVERITY_MAX else "UNSET"

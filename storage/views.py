@@ -98,6 +98,29 @@ class ComponentStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogCount:
+    """How many log records fall into one group and interval."""
+
+    group: dict[str, str]
+    start_ns: int | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreInfo:
+    """What the store is and holds. Rows are PostgreSQL's estimates; times ns since 1970, None: nothing stored."""
+
+    postgresql_version: str
+    rows: dict[str, int]
+    bytes: dict[str, int]
+    partitions: dict[str, int]
+    oldest_ns: dict[str, int | None]
+    newest_ns: dict[str, int | None]
+    rejected_last_day: int = 0
+    """Records of the last 24 hours that were rejected and kept (``storage.rejected``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
     """One page. ``matched`` counts all that match, the page included; exact unless ``matched_is_lower_bound``."""
 

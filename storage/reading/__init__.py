@@ -1,0 +1,1 @@
+"""The read functions behind ``storage.reader``, one module a kind of question; each takes a connection."""

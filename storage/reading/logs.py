@@ -1,0 +1,78 @@
+"""Log records: a page, one, those stored since, the nearest to an empty window."""
+
+from typing import Any
+
+from sqlalchemy import literal, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage import cursor as cursors
+from storage.filters import LogQuery, all_of, log_conditions, timestamp
+from storage.mapping import log_columns, log_entry, us_of
+from storage.models import log_records
+from storage.reading.common import COUNT_MAX, LOGS, count_matching
+from storage.views import LogEntry, Page
+
+
+async def find_logs(connection: AsyncConnection, query: LogQuery) -> Page[LogEntry]:
+    """Return one page of log records. Raises InvalidCursor."""
+    conditions = log_conditions(query)
+    statement = select(*log_columns()).select_from(LOGS).where(all_of(conditions + _after(query)))
+    key = (log_records.c.time, log_records.c.id)
+    statement = statement.order_by(*(c.desc() for c in key) if query.order == "newest" else key)
+    counted = select(literal(1)).select_from(LOGS).where(all_of(conditions))
+    rows = (await connection.execute(statement.limit(query.limit + 1))).all()
+    matched = await count_matching(connection, counted)
+    page = rows[: query.limit]
+    more = len(rows) > query.limit
+    place = [us_of(page[-1].time), page[-1].id] if more else None
+    return Page(
+        items=[log_entry(row) for row in page],
+        matched=min(matched, COUNT_MAX),
+        matched_is_lower_bound=matched > COUNT_MAX,
+        next_cursor=cursors.encode(place, query.canonical()) if place else None,
+    )
+
+
+def _after(query: LogQuery) -> list[Any]:
+    if query.cursor is None:
+        return []
+    time_us, identifier = cursors.decode(query.cursor, query.canonical(), (int, int))
+    place = tuple_(literal(timestamp(time_us)), literal(identifier))
+    key = tuple_(log_records.c.time, log_records.c.id)
+    return [key < place if query.order == "newest" else key > place]
+
+
+async def get_log(connection: AsyncConnection, identifier: int) -> LogEntry | None:
+    """Return one log record by its id, or None."""
+    statement = select(*log_columns()).select_from(LOGS).where(log_records.c.id == identifier)
+    row = (await connection.execute(statement.limit(1))).first()
+    return log_entry(row) if row is not None else None
+
+
+async def tail_logs(connection: AsyncConnection, query: LogQuery, after_id: int) -> list[LogEntry]:
+    """Return up to ``query.limit`` matching records stored after the id ``after_id``, in the order of storing.
+
+    Ids are given out before COMMIT: a slow transaction's records can come below a higher id that was seen. Callers
+    that must not miss them ask again from a little below what they saw, and drop the ids they know.
+    """
+    statement = (
+        select(*log_columns()).select_from(LOGS).where(all_of([*log_conditions(query), log_records.c.id > after_id]))
+    )
+    rows = (await connection.execute(statement.order_by(log_records.c.id).limit(query.limit))).all()
+    return [log_entry(row) for row in rows]
+
+
+async def nearest_data(connection: AsyncConnection, query: LogQuery) -> tuple[int | None, int | None]:
+    """Return the times of the last record before the window and the first one after it that match otherwise."""
+    fields = {name: getattr(query, name) for name in query.__slots__} | {"cursor": None}
+    early = LogQuery(**fields | {"since_ns": None, "until_ns": query.since_ns})
+    late = LogQuery(**fields | {"since_ns": query.until_ns, "until_ns": None})
+    column = log_records.c.time
+    before = after = None
+    if query.since_ns is not None:
+        statement = select(column).select_from(LOGS).where(all_of(log_conditions(early)))
+        before = (await connection.execute(statement.order_by(column.desc()).limit(1))).scalar_one_or_none()
+    if query.until_ns is not None:
+        statement = select(column).select_from(LOGS).where(all_of(log_conditions(late)))
+        after = (await connection.execute(statement.order_by(column).limit(1))).scalar_one_or_none()
+    return (us_of(before) * 1000 if before else None, us_of(after) * 1000 if after else None)
