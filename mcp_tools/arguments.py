@@ -4,6 +4,9 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from mcp_tools.errors import UserInputError
+from storage.query.fields import SEVERITIES, SEVERITY_ALIASES, SEVERITY_MAX
+
+__all__ = ["NS", "SEVERITIES", "duration_ns", "hex_id", "severity", "time_ns"]
 
 NS = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,16 +25,6 @@ _NUMBER = r"[0-9]{1,19}(?:\.[0-9]{1,9})?"
 _DURATION = re.compile(rf"({_NUMBER})\s*(ns|us|ms|s|m|h|d|w)\Z")
 _RELATIVE = re.compile(rf"(?:now)?\s*-?\s*({_NUMBER}\s*(?:ns|us|ms|s|m|h|d|w))(?:\s+ago)?\Z")
 _HEX = re.compile(r"[0-9a-fA-F]+\Z")
-# The first number of each range of the log data model.
-SEVERITIES = {"trace": 1, "debug": 5, "info": 9, "warn": 13, "error": 17, "fatal": 21}
-_ALIASES = {
-    "warning": "warn",
-    "err": "error",
-    "critical": "fatal",
-    "notice": "info",
-    "verbose": "trace",
-}
-_SEVERITY_MAX = 24
 _DURATION_NS_MAX = 200 * 366 * 86_400 * NS
 _TIME_EXAMPLE = 'for example "15m", "2026-11-24T10:00:00Z" or seconds since 1970'
 # Epoch numbers by size: seconds to the year 5138, then milliseconds, microseconds, nanoseconds.
@@ -73,10 +66,10 @@ def duration_ns(value: str, name: str) -> int:
 def severity(value: str) -> int:
     """Return the severity number of a name (any case) or a number from 1 to 24."""
     text = value.strip().lower()
-    text = _ALIASES.get(text, text)
+    text = SEVERITY_ALIASES.get(text, text)
     if text in SEVERITIES:
         return SEVERITIES[text]
-    if re.fullmatch(r"[0-9]{1,2}", text) and 1 <= int(text) <= _SEVERITY_MAX:
+    if re.fullmatch(r"[0-9]{1,2}", text) and 1 <= int(text) <= SEVERITY_MAX:
         return int(text)
     names = ", ".join(SEVERITIES)
     raise UserInputError("INVALID_SEVERITY", f"severity_min={value[:60]!r}; one of {names}, or a number 1 to 24")

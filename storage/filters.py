@@ -10,6 +10,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Table, and_, case, or_
 
 from storage.models import log_records, resources, spans
+from storage.query.conditions import conditions as query_conditions
+from storage.query.tree import Node
 
 Scalar = str | int | float | bool
 
@@ -23,7 +25,10 @@ STATUS_CODES = {"unset": 0, "ok": 1, "error": 2}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
-    """Which log records: every condition that is set must hold. Times are ns since 1970, [since, until) to the ns."""
+    """Which log records: every condition that is set must hold. Times are ns since 1970, [since, until) to the ns.
+
+    ``query``: a tree of ``storage.query``, as ``storage.query.reading.parse`` reads it.
+    """
 
     component: str | None = None
     trace_id: str | None = None
@@ -31,6 +36,7 @@ class LogQuery:
     severity_min: int | None = None
     text: str | None = None
     attributes: Mapping[str, Scalar] = field(default_factory=dict)
+    query: Node | None = None
     since_ns: int | None = None
     until_ns: int | None = None
     order: Literal["newest", "oldest"] = "newest"
@@ -52,6 +58,7 @@ class TraceQuery:
     min_duration_ns: int | None = None
     max_duration_ns: int | None = None
     attributes: Mapping[str, Scalar] = field(default_factory=dict)
+    query: Node | None = None
     since_ns: int | None = None
     until_ns: int | None = None
     sort: Literal["newest", "slowest", "errors"] = "newest"
@@ -83,6 +90,7 @@ def log_conditions(query: LogQuery) -> list[ColumnElement[bool]]:
         conditions.append(table.severity_number >= query.severity_min)
     if query.text is not None:
         conditions.append(table.body.icontains(query.text, autoescape=True))
+    conditions += query_conditions(query.query, log_records) if query.query is not None else []
     return conditions + _attributes(log_records, query.attributes)
 
 
@@ -103,6 +111,7 @@ def trace_conditions(query: TraceQuery) -> list[ColumnElement[bool]]:
         conditions.append(table.duration_ns >= query.min_duration_ns)
     if query.max_duration_ns is not None:
         conditions.append(table.duration_ns <= query.max_duration_ns)
+    conditions += query_conditions(query.query, spans) if query.query is not None else []
     return conditions + _attributes(spans, query.attributes)
 
 
