@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.run: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -51,6 +51,9 @@ format: $(VENV)/.dev ## rewrite the files as `make check` wants them
 conformance: $(VENV)/.dev ## the 45 OTLP checks on both transports, as a table
 	@$(BIN)/python -m tests.contract.conformance_table $(ARGS)
 
+mcp-conformance: $(VENV)/.dev ## the MCP project's own suite on /mcp, both revisions, as a table (installs it from npm, Node too)
+	@$(BIN)/python -m tests.contract.mcp_suite $(ARGS)
+
 bench: $(VENV)/.dev ## committed records a second against raw COPY, in one run
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
@@ -91,4 +94,4 @@ overload: $(VENV)/.dev ## more than it can commit: memory, refusals by code, and
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) instrumentation/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: help install up demo test test-fast test-node check format conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench chaos killpoints overload clean
+.PHONY: help install up demo test test-fast test-node check format conformance mcp-conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench chaos killpoints overload clean

@@ -11,9 +11,11 @@ from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_tools.api import JsonApi
 from mcp_tools.server import QueryServer, Who
@@ -65,6 +67,19 @@ class Doors:
             hosts += [host] if host.rpartition(":")[2].isdigit() else [host, f"{host}:*"]
         origins = [f"{scheme}://{host}" for host in hosts]
         return TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[*origins, *self.origins])
+
+
+class FieldValues:
+    """Middleware that takes white space off both ends of header values (RFC 9110, 5.5): the parser leaves the end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI 3)."""
+        if scope["type"] == "http":
+            scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        await self._app(scope, receive, send)
 
 
 class Verifier:
@@ -140,6 +155,7 @@ def build_query_app(
 
     return Starlette(
         lifespan=lifespan,
+        middleware=[Middleware(FieldValues)],
         routes=[
             Route("/", _text(lambda: _INDEX)),
             Route("/healthz", _text(lambda: "alive")),

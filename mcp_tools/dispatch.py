@@ -12,7 +12,6 @@ from mcp_tools.tools import TOOLS, Tool
 from storage.control import Control
 from storage.errors import QueryTimeout, RetryableStoreError, StoreError
 from storage.reader import Reader
-from storage.tokens import allows
 
 
 async def call(
@@ -53,10 +52,10 @@ async def _write_down(
 async def _answer(tool: Tool, reader: Reader, name: str, arguments: dict[str, Any], asked: Asked) -> Answer:
     """Check the role, then the arguments, then ask."""
     role = asked.role
-    if not allows(role, tool.role):
+    if not tool.open_to(role):
         raise UserInputError(
             "FORBIDDEN",
-            f"{name} needs the role {tool.role}; your token has {role}. Nothing was done.",
+            f"{name} needs the role {' or '.join((tool.role, *tool.also))}; your token has {role}. Nothing was done.",
         )
     known = list(tool.arguments.model_fields)
     for argument in arguments:

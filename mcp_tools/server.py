@@ -1,5 +1,6 @@
 """The MCP server: lists the tools of the caller's role, and passes every call through ``dispatch.call``."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import structlog
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import CallToolResult, TextContent, ToolAnnotations
+from mcp_types import CallToolResult, Resource, ResourceTemplate, TextContent, ToolAnnotations
 from mcp_types import Tool as McpTool
 
+from mcp_tools.answers import Answer
+from mcp_tools.beside import add_completions, add_prompts, add_resources
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
 from mcp_tools.tools import TOOLS, Tool
@@ -57,11 +60,29 @@ class QueryServer(MCPServer[Any]):
         self._reader = reader
         self._who = who
         self._control = control
+        add_resources(self, self._ask)
+        add_prompts(self)
+        add_completions(self, reader, self._may_read, time.time_ns)
+
+    def _may_read(self) -> bool:
+        return allows(self._who().role, "read")
+
+    async def _ask(self, name: str, arguments: dict[str, Any]) -> Answer:
+        who = self._who()
+        return await call(self._reader, who.role, name, arguments, caller=who.name, control=self._control)
+
+    async def list_resources(self) -> list[Resource]:
+        """Return the guides, to those who may read."""
+        return await super().list_resources() if self._may_read() else []
+
+    async def list_resource_templates(self) -> list[ResourceTemplate]:
+        """Return traces and log records by their ids, to those who may read."""
+        return await super().list_resource_templates() if self._may_read() else []
 
     async def list_tools(self) -> list[McpTool]:
         """Return the tools that the caller's role may call."""
         role = self._who().role
-        return [_listed(name, tool) for name, tool in TOOLS.items() if self._offers(tool) and allows(role, tool.role)]
+        return [_listed(name, tool) for name, tool in TOOLS.items() if self._offers(tool) and tool.open_to(role)]
 
     def _offers(self, tool: Tool) -> bool:
         return self._control is not None or tool.role == "read"
@@ -70,8 +91,7 @@ class QueryServer(MCPServer[Any]):
         """Answer a call; text and structured content carry the same facts, so that no client misses any."""
         del context
         try:
-            who = self._who()
-            answer = await call(self._reader, who.role, name, arguments, caller=who.name, control=self._control)
+            answer = await self._ask(name, arguments)
         except UserInputError as error:
             return CallToolResult(content=[TextContent(type="text", text=str(error))], is_error=True)
         except Exception as error:

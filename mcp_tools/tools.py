@@ -10,6 +10,7 @@ from mcp_tools.logs import QueryArguments, logger_query
 from mcp_tools.overview import OverviewArguments, StatsArguments, logger_overview, logger_stats
 from mcp_tools.traces import SearchTracesArguments, TraceArguments, logger_search_traces, logger_trace
 from storage.reader import Reader
+from storage.tokens import allows
 
 Function = Callable[[Reader, Any, Asked], Awaitable[Answer]]
 
@@ -23,6 +24,12 @@ class Tool:
     title: str
     description: str
     role: str = "read"
+    also: tuple[str, ...] = ()
+    """Other roles that may call it."""
+
+    def open_to(self, role: str) -> bool:
+        """Whether a caller of ``role`` may call it."""
+        return any(allows(role, needed) for needed in (self.role, *self.also))
 
 
 TOOLS: dict[str, Tool] = {
@@ -66,6 +73,7 @@ TOOLS: dict[str, Tool] = {
         "Levels in force",
         "Log levels that were raised for a time: for which loggers, until when, by whom and why, and which running "
         "processes have them.",
+        also=("control",),  # who sets a level sees what is in force, and ends it
     ),
     "logger_set_level": Tool(
         SetLevelArguments,
