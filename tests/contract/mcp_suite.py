@@ -12,13 +12,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-
-import httpx2
 
 from tests import harness
 from tests.contract.mcp_scenarios import EXPECTED_CHECKS, LEFT_OUT, REVISIONS
@@ -29,7 +28,7 @@ NODE_MAJOR_MIN = 22
 # Below build/, where nothing is committed.
 HOME = Path(__file__).resolve().parents[2] / "build" / "mcp-suite"
 _SCENARIO_TIMEOUT_S = 60
-_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding"}
+_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +151,21 @@ def with_token(query: str, token: str) -> Iterator[str]:
             # A Host or Origin of the suite's own is what it tests; that of this proxy stands for the server's.
             headers = [(k, v.replace(own, query)) for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP]
             headers.append(("Authorization", f"Bearer {token}"))
-            with (
-                httpx2.Client(timeout=_SCENARIO_TIMEOUT_S) as client,
-                client.stream(self.command, f"http://{query}{self.path}", headers=headers, content=body) as answer,
-            ):
-                self.send_response(answer.status_code)
-                for name, value in answer.headers.items():
+            host, _, port = query.rpartition(":")
+            with closing(HTTPConnection(host, int(port), timeout=_SCENARIO_TIMEOUT_S)) as connection:
+                connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                for name, value in headers:
+                    connection.putheader(name, value)
+                connection.putheader("Content-Length", str(len(body)))
+                connection.endheaders(body)
+                answer = connection.getresponse()
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
                     if name.lower() not in _HOP_BY_HOP:
                         self.send_header(name, value)
                 self.send_header("Connection", "close")
                 self.end_headers()
-                for chunk in answer.iter_bytes():
+                while chunk := answer.read1():
                     self.wfile.write(chunk)
                     self.wfile.flush()
             self.close_connection = True
@@ -170,7 +173,7 @@ def with_token(query: str, token: str) -> Iterator[str]:
         def handle_one_request(self) -> None:
             try:
                 super().handle_one_request()
-            except (OSError, httpx2.HTTPError):  # the suite ends a stream that it has seen enough of
+            except (OSError, HTTPException):  # the suite ends a stream that it has seen enough of
                 self.close_connection = True
 
         do_GET = do_POST = do_DELETE = do_OPTIONS = _pass_on  # noqa: N815 - names of the library
