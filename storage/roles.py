@@ -13,6 +13,7 @@ from psycopg import sql
 
 from storage.dberrors import translate
 from storage.engine import psycopg_url, session_options
+from storage.errors import PermanentStoreError
 
 WRITER = "otel_ingest_writer"
 READER = "otel_ingest_reader"
@@ -55,6 +56,15 @@ _WRITER_FUNCTIONS = (
     "otel_ingest_find_token(bytea)",
     "otel_ingest_touch_tokens(bigint[])",
 )
+# For psql and dashboards (docs/grafana.md); nothing of the server itself asks them.
+_READER_VIEWS = (
+    "otel_logs",
+    "otel_spans",
+    "otel_services",
+    "otel_traces_panel",
+    "otel_service_red",
+    "otel_service_edges",
+)
 _SEQUENCES = tuple(f"{table}_id_seq" for table in _TELEMETRY)
 
 # What PostgreSQL lets everybody do by default and no reader needs: large objects are writes, and an advisory lock can
@@ -75,6 +85,7 @@ _READER_SETTINGS = {
     "lock_timeout": "5s",
     "work_mem": "16MB",
 }
+_LOGIN_CONNECTIONS_MAX = 20  # of one login for dashboards: a page of panels at once, never all that PostgreSQL has
 _WRITER_SETTINGS = {"idle_in_transaction_session_timeout": "5min"}
 
 
@@ -98,6 +109,7 @@ def statements(schema: str, database: str, *, superuser: bool) -> list[str]:
     ]
     for role, tables in ((WRITER, WRITER_TABLES), (READER, READER_TABLES)):
         script += [f"GRANT {rights} ON {schema}.{table} TO {role}" for table, rights in tables.items() if rights]
+    script += [f"GRANT SELECT ON {schema}.{view} TO {READER}" for view in _READER_VIEWS]
     script += [f"GRANT USAGE ON SEQUENCE {schema}.{name} TO {WRITER}" for name in _SEQUENCES]
     script += [f"GRANT EXECUTE ON FUNCTION {schema}.{name} TO {WRITER}" for name in _WRITER_FUNCTIONS]
     if superuser:
@@ -160,6 +172,38 @@ def _grant(url: str, passwords: Mapping[str, str], members: Mapping[str, str]) -
             if user and user != role:
                 member = sql.SQL("GRANT {} TO {}")
                 connection.execute(member.format(sql.Identifier(role), sql.Identifier(user)))
+
+
+async def make_login(url: str, name: str, password: str) -> None:
+    """Make the login ``name``, or give it a new password: it may what the reader may, with its limits.
+
+    Raises StoreError: PermanentStoreError where the owner at ``url`` may not make roles, or the name is taken.
+    """
+    await asyncio.to_thread(_make_login, url, name, password)
+
+
+def _make_login(url: str, name: str, password: str) -> None:
+    role = sql.Identifier(name)
+    with _connection(url) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
+        for statement in _statements_for(connection):
+            connection.execute(statement.encode())
+        row = connection.execute(
+            "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g "
+            "ON g.oid = m.roleid WHERE m.member = r.oid AND g.rolname <> %s) FROM pg_roles r WHERE rolname = %s",
+            [READER, name],
+        ).fetchone()
+        if row is not None and row[0]:
+            raise PermanentStoreError(f"there is a role {name} that may more than read; choose another name")
+        if row is None:
+            connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+        verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
+        login = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT {}")
+        connection.execute(login.format(role, sql.Literal(verifier), sql.Literal(_LOGIN_CONNECTIONS_MAX)))
+        for setting, value in _READER_SETTINGS.items():
+            change = sql.SQL("ALTER ROLE {} SET {} = {}")
+            connection.execute(change.format(role, sql.Identifier(setting), sql.Literal(value)))
+        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(READER), role))
 
 
 def _statements_for(connection: "psycopg.Connection[tuple[object, ...]]") -> list[str]:

@@ -3,7 +3,7 @@
 import typer
 
 from mcp_tools import commands
-from otel_ingest.cli import admin, demo, doctor, export, rejected, spool, up
+from otel_ingest.cli import admin, demo, doctor, export, grafana, rejected, spool, up
 from otel_ingest.cli.common import open_reader
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ demo.register(app)
 commands.register(app, open_reader)
 admin.register(app)
 export.register(app)
+grafana.register(app)
 rejected.register(app)
 spool.register(app)
 doctor.register(app)
