@@ -22,6 +22,9 @@ _log = structlog.get_logger(__name__)
 _STATUS = {
     "FORBIDDEN": 403,
     "UNKNOWN_TRACE": 404,
+    "UNKNOWN_SPAN": 404,
+    "NOT_YET": 404,
+    "EXPIRED": 410,
     "UNKNOWN_ID": 404,
     "UNKNOWN_COMPONENT": 404,
     "TIMEOUT": 504,
@@ -39,6 +42,7 @@ _PATHS: dict[str, str] = {
 
 # What changes something is POST; its arguments are the JSON object of the body.
 _POST_PATHS = {"/levels": "logger_set_level"}
+_LISTS = {"group_by", "span_ids", "fields"}
 _BODY_BYTES_MAX = 64 * 1024
 
 
@@ -102,13 +106,13 @@ async def _body(request: Request) -> dict[str, Any]:
 
 
 def _arguments(request: Request, tool: str) -> dict[str, Any]:
-    """Return the tool's arguments from path and query; a repeated or comma-separated group_by is a list."""
+    """Return the tool's arguments from path and query; lists are repeated or separated by commas."""
     arguments: dict[str, Any] = dict(request.path_params)
     for name, value in request.query_params.multi_items():
         if name.startswith("attributes."):
             arguments.setdefault("attributes", {})[name.removeprefix("attributes.")] = _scalar(value)
-        elif name == "group_by":
-            arguments.setdefault("group_by", []).extend(v for v in value.split(",") if v)
+        elif name in _LISTS:
+            arguments.setdefault(name, []).extend(v for v in value.split(",") if v)
         else:
             arguments[name] = value
     if tool == "logger_query":

@@ -80,11 +80,23 @@ def _register_search(app: typer.Typer, ask: Ask) -> None:
     @app.command()
     def trace(
         trace_id: Annotated[str, typer.Argument(help="32 hex digits")],
-        view: Annotated[str, typer.Option(help="tree, logs, spans, errors or summary")] = "tree",
+        view: Annotated[
+            str | None, typer.Option(help="summary, tree, critical_path, errors, logs, spans or full [tree]")
+        ] = None,
+        span: Annotated[list[str] | None, typer.Option("--span", help="These spans in full; repeatable")] = None,
+        focus: Annotated[str | None, typer.Option("--focus", help="Only this span and what is below it")] = None,
+        at: Annotated[
+            str | None, typer.Option(help="About when it was, if nothing is found: expired or never seen")
+        ] = None,
+        cursor: Annotated[str | None, typer.Option(help="next_cursor of the former page")] = None,
         as_json: Json = False,
     ) -> None:
         """Print one whole trace: its spans as a tree, with their log records."""
-        ask("logger_trace", as_json, trace_id=trace_id, view=view)
+        shown = view or (None if span else "tree")
+        ask(
+            "logger_trace", as_json, trace_id=trace_id, view=shown, span_ids=span, focus_span=focus, at=at,
+            cursor=cursor,
+        )  # fmt: skip
 
     @app.command()
     def traces(

@@ -8,7 +8,8 @@ from mcp_tools.answers import Answer, Arguments, Asked
 from mcp_tools.levels import GetLevelsArguments, SetLevelArguments, logger_get_levels, logger_set_level
 from mcp_tools.logs import QueryArguments, logger_query
 from mcp_tools.overview import OverviewArguments, StatsArguments, logger_overview, logger_stats
-from mcp_tools.traces import SearchTracesArguments, TraceArguments, logger_search_traces, logger_trace
+from mcp_tools.trace_search import SearchTracesArguments, logger_search_traces
+from mcp_tools.traces import TraceArguments, logger_trace
 from storage.reader import Reader
 from storage.tokens import allows
 
@@ -51,8 +52,9 @@ TOOLS: dict[str, Tool] = {
         TraceArguments,
         logger_trace,
         "One trace",
-        "One whole request by its trace id: the tree of spans of every component, with the log records of each span. "
-        "Says what it left out.",
+        "One whole request by its trace id: first a summary (where it failed, what it waited for, the tree with equal "
+        "calls folded as ×N), then what you need of it by view, focus_span or span_ids. What is left out is counted "
+        "where it would stand.",
     ),
     "logger_search_traces": Tool(
         SearchTracesArguments,

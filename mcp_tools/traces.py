@@ -1,201 +1,237 @@
-"""logger_trace and logger_search_traces: one whole request, and the way to find it."""
+"""logger_trace: one trace, from the outline that names the cause to every field of every record."""
 
-from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from pydantic import Field
 
 from mcp_tools import arguments as read
-from mcp_tools import render
-from mcp_tools.answers import DAY_NS, Answer, Arguments, Asked, Attributes, Window, bounds_of, check_component
+from mcp_tools import render, trace_pages
+from mcp_tools.answers import Answer, Arguments, Asked
 from mcp_tools.errors import UserInputError
-from mcp_tools.paging import pack, resume
-from storage.cursor import InvalidCursor
-from storage.filters import TraceQuery
+from mcp_tools.trace_lines import Drawing, main_root, said, severity_of, span_title
+from mcp_tools.trace_shape import Shape, above, below, shape_of
 from storage.reader import Reader
-from storage.views import Page, TraceSummary
+from storage.views import SpanNode, TraceOutline
 
-# What stands around the rows: two copies of the cursor, the window, the hints.
-_ENVELOPE_TOKENS = 250
+View = Literal["summary", "tree", "critical_path", "errors", "logs", "spans", "full"]
+# What stands around the lines: header, state, hints, twice.
+_ENVELOPE_TOKENS = 180
+# SDKs export every few seconds; what came later than this after the last record is not waited for.
+ARRIVING_NS = 30 * read.NS
+_ERRORS_SHOWN = 5
+_PATH_SHOWN = 8
+_SPAN_IDS_MAX = 50
 
 
 class TraceArguments(Arguments):
     """Arguments of logger_trace."""
 
     trace_id: str = Field(description="32 hex digits")
-    view: Literal["tree", "logs", "spans", "errors", "summary"] = Field(
-        "tree",
-        description="tree: spans with their logs; spans, logs: lists; errors: only what failed",
+    view: View | None = Field(
+        None,
+        description="summary (default): tree with equal siblings folded; tree: each span with its logs; critical_path: "
+        "what it waited for; errors; logs; spans: a line each; full: every field. The last four go on by cursor",
     )
-
-
-class SearchTracesArguments(Window):
-    """Arguments of logger_search_traces."""
-
-    name: str | None = Field(None, description="Span name")
-    status: Literal["error", "ok", "unset"] | None = None
-    min_duration: str | None = Field(None, description='For example "250ms"')
-    max_duration: str | None = None
-    attributes: Attributes = Field(default_factory=dict, description="Equal attributes of span or resource")
-    sort: Literal["newest", "slowest", "errors"] = "newest"
-    limit: int = Field(20, ge=1, le=200)
+    focus_span: str | None = Field(None, description="Only this span (16 hex digits) and below; summary and tree")
+    span_ids: list[str] = Field(default=[], max_length=_SPAN_IDS_MAX, description="Only these spans, in full")
+    include_logs: bool = True
+    at: str | None = Field(None, description="About when it was: tells an expired trace from one never seen")
     cursor: str | None = None
 
 
 async def logger_trace(reader: Reader, args: TraceArguments, asked: Asked) -> Answer:
-    """Return one whole trace."""
-    del asked
+    """Return one trace."""
     trace_id = read.hex_id(args.trace_id, "trace_id", 32)
-    trace = await reader.get_trace(trace_id)
-    if trace is None:
-        info = await reader.store_info()
-        oldest = min((t for t in info.oldest_ns.values() if t), default=None)
-        edge = f"the oldest record kept is of {render.time_of(oldest)}" if oldest else "nothing is stored yet"
-        raise UserInputError(
-            "UNKNOWN_TRACE",
-            f"no span or log record of trace {trace_id} is stored; {edge}. It may still be on its way (SDKs send every "
-            "few seconds), or was never sampled. logger_search_traces finds others.",
-        )
-    header = render.trace_header(trace)
-    spans_out = logs_out = names_out = 0
-    if args.view == "summary":
-        lines = sorted({f"{render.clean(s.component, 120)} {render.clean(s.name, 200)}" for s in trace.spans})
-        every = len(lines)
-        lines = render.fit(lines, args.max_tokens)
-        names_out = every - len(lines)
-    elif args.view == "tree":
-        lines, spans_out, logs_out = render.trace_tree(trace, args.max_tokens)
+    outline = await reader.trace_outline(trace_id)
+    if outline is None:
+        raise await _not_stored(reader, trace_id, args.at, asked.now_ns)
+    view = args.view or ("full" if args.span_ids else "summary")
+    shape = shape_of(outline.spans)
+    header, state = _header(outline, shape), _state(outline, shape, asked.now_ns)
+    if view in {"summary", "tree"}:
+        answer = _drawn(outline, shape, args, view)
+    elif view == "critical_path":
+        answer = _critical(outline, shape, args.max_tokens)
     else:
-        lines, spans_out, logs_out = _flat_view(trace, args)
-    out = _left_out(args.view, spans_out, logs_out, names_out)
-    text = "\n".join([header, out, render.FENCE, *lines, render.FENCE_END])
-    data = {
-        "summary": header,
-        "trace_id": trace_id,
-        "view": args.view,
-        "lines": lines,
-        "spans": len(trace.spans) + trace.spans_left_out,
-        "logs": len(trace.logs) + trace.logs_left_out,
-        "spans_left_out": spans_out,
-        "logs_left_out": logs_out,
-        "names_left_out": names_out,
-        "truncated": bool(spans_out or logs_out or names_out),
-        "untrusted_data": True,
-    }
+        wanted = trace_pages.Wanted(
+            view, [_span_id(s, shape) for s in args.span_ids], args.include_logs, args.cursor, args.max_tokens
+        )
+        answer = await trace_pages.page_of(reader, outline, shape, wanted)
+    data: dict[str, Any] = {"summary": header, "trace_id": trace_id, "view": view, "state": state}
+    data |= answer | {"untrusted_data": True}
+    text = "\n".join([header, state, answer["left_out"], render.FENCE, *answer["lines"], render.FENCE_END])
     return Answer(text, data)
 
 
-def _left_out(view: str, spans: int, logs: int, names: int) -> str:
-    if names:
-        return f"left out: {names} names (raise max_tokens)"
-    if not spans and not logs:
-        return "complete"
-    return f"left out: {spans} spans, {logs} logs (raise max_tokens{'' if view == 'errors' else ', or view=errors'})"
+def _drawn(outline: TraceOutline, shape: Shape, args: TraceArguments, view: str) -> dict[str, Any]:
+    """Return the tree within the budget."""
+    logs = outline.logs if args.include_logs else []
+    drawing = Drawing(shape, logs, fold=view == "summary", partial=outline.spans_left_out > 0)
+    focus = shape_index(shape, args.focus_span) if args.focus_span else None
+    above_lines = [*_errors(outline, shape, drawing), *_path_line(shape, drawing)] if focus is None else []
+    if focus is not None:
+        above_lines = [f"below {' > '.join(span_title(shape.spans[i]) for i in reversed(above(shape, focus)))}"]
+    room = (args.max_tokens - _ENVELOPE_TOKENS) * render.CHARS_A_TOKEN
+    room -= sum(render.weight(line) + 2 for line in above_lines)
+    drawn = drawing.draw(room, focus)
+    outside = len(shape.spans) - len(below(shape, focus)) if focus is not None else 0
+    spans_out = drawn.spans_left_out + outline.spans_left_out
+    shown_logs = drawn.logs_shown
+    logs_out = len(outline.logs) + outline.logs_left_out - shown_logs
+    out = _left_out(spans_out, logs_out, outside, args.max_tokens)
+    return {
+        "left_out": out,
+        "lines": [*above_lines, *drawn.lines],
+        "spans": len(outline.spans) + outline.spans_left_out,
+        "logs": len(outline.logs) + outline.logs_left_out,
+        "spans_left_out": spans_out + outside,
+        "logs_left_out": logs_out,
+        "truncated": bool(spans_out or outside or logs_out),
+        "truncated_by": "max_tokens" if drawn.spans_left_out else "view" if outside or logs_out else None,
+        "next_cursor": None,
+    }
 
 
-def _flat_view(trace: Any, args: TraceArguments) -> tuple[list[str], int, int]:
-    """Return a list of spans, of logs, or of what failed, and what the budget left out of it."""
-    failed = args.view == "errors"
-    spans = [s for s in trace.spans if not failed or s.status == "error"] if args.view != "logs" else []
-    logs = (
-        [e for e in trace.logs if not failed or e.severity_number >= read.SEVERITIES["error"]]
-        if args.view != "spans"
-        else []
-    )
-    lines = [
-        f"{render.time_of(s.time_ns)} {render.clean(s.component, 120)} {render.clean(s.name, 200)} {s.kind} "
-        f"{render.duration(s.duration_ns)} {s.status} {render.clean(s.status_message, 200)} [{s.span_id}]"
-        for s in spans
+def _left_out(spans: int, logs: int, outside: int, max_tokens: int) -> str:
+    """Return what the tree does not show, and how to see it."""
+    if not spans and not logs and not outside:
+        return "all shown"
+    parts = [f"{spans} spans"] if spans else []
+    parts += [f"{outside} spans outside of focus_span"] if outside else []
+    parts += [f"{logs} logs"] if logs else []
+    more = "raise max_tokens, focus_span=, " if max_tokens < 20_000 else "focus_span=, "  # noqa: PLR2004
+    return f"left out: {', '.join(parts)} ({more}view=logs, or view=full page by page)"
+
+
+def _critical(outline: TraceOutline, shape: Shape, max_tokens: int) -> dict[str, Any]:
+    """Return the spans that the trace waited for, in order, each with its own time."""
+    drawing = Drawing(shape, outline.logs, fold=True)
+    total = sum(drawing.critical.values()) or 1
+    lines = {index: _waited(shape.spans[index], own, total) for index, own in drawing.critical.items()}
+    by_time = sorted(lines, key=lambda i: -drawing.critical[i])
+    kept = set(by_time[: len(render.fit([lines[i] for i in by_time], max_tokens, reserve=_ENVELOPE_TOKENS))])
+    missing = [i for i in lines if i not in kept]
+    rest = sum(drawing.critical[i] for i in missing)
+    path = f"{len(lines)} spans on the critical path, {render.duration(total)} in all"
+    more = f"; left out: {len(missing)} of them with {render.duration(rest)} self (raise max_tokens)" if missing else ""
+    return {
+        "left_out": path + more,
+        "lines": [line for index, line in lines.items() if index in kept],
+        "spans": len(outline.spans) + outline.spans_left_out,
+        "logs": len(outline.logs) + outline.logs_left_out,
+        "spans_left_out": len(outline.spans) + outline.spans_left_out - len(kept),
+        "logs_left_out": len(outline.logs) + outline.logs_left_out,
+        "truncated": bool(missing),
+        "truncated_by": "max_tokens" if missing else None,
+        "next_cursor": None,
+    }
+
+
+def _waited(span: SpanNode, own_ns: int, total_ns: int) -> str:
+    share = f"{render.duration(own_ns)} self ({100 * own_ns / total_ns:.0f} %) of {render.duration(span.duration_ns)}"
+    return f"{share}  {span_title(span)} [{span.span_id}]{' ERROR' if span.status == 'error' else ''}"
+
+
+def _errors(outline: TraceOutline, shape: Shape, drawing: Drawing) -> list[str]:
+    """Return where it failed first of all: spans that failed with none below them that did, and what was logged."""
+    ends = [i for i in shape.order if i in drawing.failing and not any(c in drawing.failing for c in shape.children[i])]
+    found: dict[str, int] = {}
+    for i in ends:
+        span = shape.spans[i]
+        key = f"{span_title(span)}: {render.clean(span.status_message, 160) or 'logged an error'}"
+        found[key] = found.get(key, 0) + 1
+    lines = [f"failed: {what}{f' ×{n}' if n > 1 else ''}" for what, n in found.items()]
+    if not outline.spans:
+        lines = [
+            f"{severity_of(e)}: {said(e, 160)}" for e in outline.logs if e.severity_number >= read.SEVERITIES["error"]
+        ]
+    more = [f"failed: {len(lines) - _ERRORS_SHOWN} other kinds (view=errors)"] if len(lines) > _ERRORS_SHOWN else []
+    return lines[:_ERRORS_SHOWN] + more
+
+
+def _path_line(shape: Shape, drawing: Drawing) -> list[str]:
+    """Return the spans that took most of the critical path, in order."""
+    if len(drawing.critical) < 2:  # noqa: PLR2004 - it is the root alone
+        return []
+    most = sorted(drawing.critical, key=lambda i: -drawing.critical[i])[:_PATH_SHOWN]
+    shown = [i for i in drawing.critical if i in most]
+    steps = [
+        f"{render.clean(shape.spans[i].component, 60)} {render.clean(shape.spans[i].name, 80)} "
+        f"[self {render.duration(drawing.critical[i])}]"
+        for i in sorted(shown, key=lambda i: shape.start[i])
     ]
-    lines += [render.log_line(entry) for entry in logs]
-    kept = render.fit(lines, args.max_tokens)
-    spans_kept = min(len(kept), len(spans))
-    # What the read itself cut was not looked at: it counts as left out of every list it could stand in.
-    spans_unread = trace.spans_left_out if args.view != "logs" else 0
-    logs_unread = trace.logs_left_out if args.view != "spans" else 0
+    rest = f" (+{len(drawing.critical) - len(shown)}: view=critical_path)" if len(drawing.critical) > len(shown) else ""
+    return [f"critical path (*): {' > '.join(steps)}{rest}"]
+
+
+def shape_index(shape: Shape, span_id: str) -> int:
+    """Return the index of a span. Raises UserInputError."""
+    wanted = _span_id(span_id, shape)
+    return next(i for i, s in enumerate(shape.spans) if s.span_id == wanted)
+
+
+def _span_id(span_id: str, shape: Shape) -> str:
+    wanted = read.hex_id(span_id, "span_id", 16)
+    if not any(s.span_id == wanted for s in shape.spans):
+        raise UserInputError(
+            "UNKNOWN_SPAN", f"the trace has no span {wanted}; ids stand in brackets in view=summary and view=spans"
+        )
+    return wanted
+
+
+def _header(outline: TraceOutline, shape: Shape) -> str:
+    """Return what a trace is in one line."""
+    times = [s.time_ns for s in outline.spans] + [entry.time_ns for entry in outline.logs]
+    components = {s.component for s in outline.spans} | {entry.component for entry in outline.logs}
+    errors = sum(s.status == "error" for s in outline.spans)
+    took = render.duration(shape.spans[main_root(shape)].duration_ns) if shape.roots else "no spans"
+    least = "≥" if outline.spans_left_out or outline.logs_left_out else ""
     return (
-        kept,
-        len(spans) - spans_kept + spans_unread,
-        len(logs) - (len(kept) - spans_kept) + logs_unread,
+        f"trace {outline.trace_id}  {took}  {len(outline.spans) + outline.spans_left_out} spans  {least}"
+        f"{len(components)} components  {least}{errors} errors  {len(outline.logs) + outline.logs_left_out} logs  "
+        f"{render.time_of(min(times))}"
     )
 
 
-async def logger_search_traces(reader: Reader, args: SearchTracesArguments, asked: Asked) -> Answer:
-    """Return summaries of traces with a span that matches."""
-    await check_component(reader, args.component)
-    bounds = bounds_of(args.since, args.until, asked.now_ns, default_ns=None if args.cursor else DAY_NS)
-    query = TraceQuery(
-        component=args.component,
-        name=args.name,
-        status=args.status,
-        min_duration_ns=read.duration_ns(args.min_duration, "min_duration") if args.min_duration else None,
-        max_duration_ns=read.duration_ns(args.max_duration, "max_duration") if args.max_duration else None,
-        attributes=args.attributes,
-        since_ns=bounds.since_ns,
-        until_ns=bounds.until_ns if args.until else None,
-        sort=args.sort,
-        limit=args.limit,
+def _state(outline: TraceOutline, shape: Shape, now_ns: int) -> str:
+    """Return whether more is to be expected, and what does not fit together."""
+    last = max([s.time_ns + s.duration_ns for s in outline.spans] + [entry.time_ns for entry in outline.logs])
+    ago = max(now_ns - last, 0)
+    orphans = sum(shape.orphan) if not outline.spans_left_out else 0
+    skewed = sorted({render.clean(shape.spans[i].component, 60) for i, by in enumerate(shape.skew) if by})
+    arriving = ago < ARRIVING_NS
+    parts = [f"still arriving: last record {render.duration(ago)} ago" if arriving else "settled"]
+    if orphans:
+        parts.append(f"{orphans} spans have a parent that is not stored{' yet' if arriving else ''}")
+    if skewed:
+        parts.append(f"clock skew: {', '.join(skewed[:5])} (moved to fit below their parents)")
+    return "; ".join(parts)
+
+
+async def _not_stored(reader: Reader, trace_id: str, at: str | None, now_ns: int) -> UserInputError:
+    """Return why nothing is stored of a trace: expired, never seen, or not here yet."""
+    info = await reader.store_info()
+    oldest = min((t for t in info.oldest_ns.values() if t), default=None)
+    newest = max((t for t in info.newest_ns.values() if t), default=None)
+    if oldest is None or newest is None:
+        return UserInputError("UNKNOWN_TRACE", f"no trace {trace_id}: nothing is stored yet")
+    when = read.time_ns(at, "at", now_ns) if at else None
+    edge = f"the oldest record kept is of {render.time_of(oldest)}"
+    if when is not None and when < oldest:
+        return UserInputError(
+            "EXPIRED", f"nothing is kept of {render.time_of(when)} any more, trace {trace_id} included: {edge}"
+        )
+    if when is not None and now_ns - when < ARRIVING_NS:
+        return UserInputError(
+            "NOT_YET",
+            f"nothing of trace {trace_id} is here yet; SDKs send every few seconds. Ask again in a moment. The newest "
+            f"record is {render.duration(max(now_ns - newest, 0))} old.",
+        )
+    seen = "it was never seen (never sent, or not sampled)" if when is not None else (
+        "it was never seen, or is older than that, or is still on its way (SDKs send every few seconds); "
+        "at= tells which"
+    )  # fmt: skip
+    return UserInputError(
+        "UNKNOWN_TRACE",
+        f"no span or log record of trace {trace_id} is stored; {edge}; {seen}. logger_search_traces finds others.",
     )
-    query = resume(query, args.cursor)
-    page = await _find(reader, query)
-    fitting = len(_fitting(page.items, args.max_tokens))
-    cut = fitting < len(page.items)
-    if cut:  # asked again for as many as fit: only the store knows where the next page begins
-        page = await _find(reader, replace(query, limit=fitting))
-    lines = [_trace_line(t) for t in page.items]
-    cursor = None
-    if page.next_cursor:
-        cursor = pack(page.next_cursor, query)
-    matched = f"≥{page.matched}" if page.matched_is_lower_bound else page.matched
-    summary = f"{len(lines)} of {matched} traces, {args.sort} first" + (f"; more: cursor={cursor}" if cursor else "")
-    hints = (
-        ["the default window of 24 hours was used; set since for more"] if bounds.defaulted and not args.cursor else []
-    )
-    text = "\n".join([summary, *hints, *([render.FENCE, *lines, render.FENCE_END] if lines else [])])
-    return Answer(
-        text,
-        {
-            "summary": summary,
-            "traces": [_trace_data(t) for t in page.items],
-            "returned": len(lines),
-            "matched": matched,
-            "truncated": cursor is not None,
-            "truncated_by": "max_tokens" if cut else "limit" if cursor else None,
-            "next_cursor": cursor,
-            "window": bounds.data(),
-            "hints": hints,
-            "untrusted_data": True,
-        },
-        found=bool(lines),
-    )
-
-
-async def _find(reader: Reader, query: TraceQuery) -> Page[TraceSummary]:
-    try:
-        return await reader.find_traces(query)
-    except InvalidCursor as error:
-        raise UserInputError("INVALID_CURSOR", str(error)) from error
-
-
-def _fitting(traces: list[TraceSummary], max_tokens: int) -> list[str]:
-    """Return the lines of the traces that fit, as text and as data."""
-    lines = [_trace_line(t) for t in traces]
-    return render.fit(lines, max_tokens, also=[_trace_data(t) for t in traces], reserve=_ENVELOPE_TOKENS)
-
-
-def _trace_line(trace: Any) -> str:
-    error = f"  {trace.error_count} errors: {render.clean(trace.first_error or '', 160)}" if trace.error_count else ""
-    return (
-        f"{trace.trace_id} {render.time_of(trace.start_ns)} {render.duration(trace.duration_ns)} "
-        f"{render.clean(trace.root_component, 120)} {render.clean(trace.root_name, 160)}  {trace.span_count} spans in "
-        f"{len(trace.components)} components{error}"
-    )
-
-
-def _trace_data(trace: Any) -> dict[str, Any]:
-    data = asdict(trace)
-    for name in ("root_component", "root_name"):
-        data[name] = render.clean(data[name], 160)
-    data["first_error"] = render.clean(trace.first_error, 160) if trace.first_error else None
-    data["components"] = [render.clean(c, 120) for c in trace.components]
-    return data | {"start": render.time_of(trace.start_ns)}

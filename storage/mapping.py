@@ -3,9 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from storage.models import log_records, resources, scopes, spans
-from storage.views import LogEntry, SpanEntry
+from sqlalchemy import case, func
 
+from storage.models import log_records, resources, scopes, spans
+from storage.views import LogEntry, LogNode, SpanEntry, SpanNode
+
+BODY_CHARS = 2_000
+"""What is read of a message where many stand beside each other."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _JSON_BODY = 2
@@ -39,7 +43,7 @@ def log_entry(row: Any) -> LogEntry:
     """Return the view of a row of ``log_columns``."""
     return LogEntry(
         id=row.id,
-        time_ns=_unsigned(row.time_unix_nano) or _unsigned(row.observed_time_unix_nano) or ns_of(row.time),
+        time_ns=log_ns(row),
         component=row.component,
         severity_number=row.severity_number,
         severity_text=row.severity_text,
@@ -67,8 +71,8 @@ def span_entry(row: Any) -> SpanEntry:
         duration_ns=row.duration_ns,
         component=row.component,
         name=row.name,
-        kind=_KINDS[row.kind] if 0 <= row.kind < len(_KINDS) else str(row.kind),
-        status=_STATUS[row.status_code or 0] if 0 <= (row.status_code or 0) < len(_STATUS) else str(row.status_code),
+        kind=kind_name(row.kind),
+        status=status_name(row.status_code),
         status_message=row.status_message,
         trace_id=_trace_id(row.trace_id),
         span_id=_span_id(row.span_id),
@@ -85,6 +89,80 @@ def span_entry(row: Any) -> SpanEntry:
         events=row.events or [],
         links=row.links or [],
     )
+
+
+def node_columns() -> list[Any]:
+    """Return the columns ``span_node`` reads."""
+    table = spans.c
+    return [
+        table.id, table.time, table.start_time_unix_nano, table.duration_ns, table.component, table.name, table.kind,
+        table.status_code, func.left(table.status_message, BODY_CHARS).label("status_message"), table.span_id,
+        table.parent_span_id,
+    ]  # fmt: skip
+
+
+def span_node(row: Any) -> SpanNode:
+    """Return the view of a row of ``node_columns``."""
+    return SpanNode(
+        id=row.id,
+        time_ns=span_ns(row),
+        duration_ns=row.duration_ns,
+        component=row.component,
+        name=row.name,
+        kind=kind_name(row.kind),
+        status=status_name(row.status_code),
+        status_message=row.status_message,
+        span_id=_span_id(row.span_id),
+        parent_span_id=_span_id(row.parent_span_id),
+    )
+
+
+def message_columns() -> list[Any]:
+    """Return the columns ``log_node`` reads."""
+    table = log_records.c
+    said = message()
+    return [
+        table.id, table.time, table.time_unix_nano, table.observed_time_unix_nano, table.component,
+        table.severity_number, table.severity_text, func.left(said, BODY_CHARS).label("said"),
+        func.length(said).label("said_chars"), table.span_id,
+    ]  # fmt: skip
+
+
+def message() -> Any:
+    """Return the SQL of what a record says in one text: body or event name, then the exception it carries."""
+    table = log_records.c
+    kind, text = (table.attributes[name].astext for name in ("exception.type", "exception.message"))
+    exception = func.concat(" [", kind, ": ", func.coalesce(text, ""), "]")
+    return func.concat(func.coalesce(table.body, table.event_name), case((kind.isnot(None), exception), else_=""))
+
+
+def log_node(row: Any) -> LogNode:
+    """Return the view of a row of ``message_columns``."""
+    return LogNode(
+        id=row.id,
+        time_ns=log_ns(row),
+        component=row.component,
+        severity_number=row.severity_number,
+        severity_text=row.severity_text,
+        body=row.said,
+        body_chars=row.said_chars,
+        span_id=_span_id(row.span_id),
+    )
+
+
+def log_ns(row: Any) -> int:
+    """Return the effective time of a log record in ns."""
+    return _unsigned(row.time_unix_nano) or _unsigned(row.observed_time_unix_nano) or ns_of(row.time)
+
+
+def kind_name(kind: int) -> str:
+    """Return the name of a span kind."""
+    return _KINDS[kind] if 0 <= kind < len(_KINDS) else str(kind)
+
+
+def status_name(code: int | None) -> str:
+    """Return unset, ok or error."""
+    return _STATUS[code or 0] if 0 <= (code or 0) < len(_STATUS) else str(code)
 
 
 def span_ns(row: Any) -> int:

@@ -12,8 +12,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.dberrors import translate
 from storage.errors import PermanentStoreError
 from storage.filters import LogQuery, TraceQuery
-from storage.reading import info, logs, stats, traces
-from storage.views import ComponentStats, LogCount, LogEntry, Page, Spooled, StoreInfo, Trace, TraceSummary
+from storage.reading import info, logs, stats, trace_parts, traces
+from storage.reading.trace_parts import PartsQuery, Place
+from storage.views import (
+    ComponentStats,
+    LogCount,
+    LogEntry,
+    Page,
+    SpanEntry,
+    Spooled,
+    StoreInfo,
+    TraceOutline,
+    TraceSummary,
+)
 
 _UNFIT = "the question holds a value PostgreSQL cannot hold: NUL, half a surrogate pair, NaN, or a number too large"
 
@@ -62,10 +73,15 @@ class Reader:
         async with self._connection() as connection:
             return await logs.nearest_data(connection, query)
 
-    async def get_trace(self, trace_id: str, spans_max: int = 5_000, logs_max: int = 5_000) -> Trace | None:
-        """Return all that is stored of a trace, oldest first; None when nothing is."""
+    async def trace_outline(self, trace_id: str, spans_max: int = 50_000, logs_max: int = 2_000) -> TraceOutline | None:
+        """Return the shape of a trace and what its log records say, oldest first; None when nothing is stored of it."""
         async with self._connection() as connection:
-            return await traces.get_trace(connection, trace_id, spans_max, logs_max)
+            return await traces.trace_outline(connection, trace_id, spans_max, logs_max)
+
+    async def trace_parts(self, query: PartsQuery) -> list[tuple[Place, SpanEntry | LogEntry]]:
+        """Return whole spans and log records of a trace in the order of their places."""
+        async with self._connection() as connection:
+            return await trace_parts.trace_parts(connection, query)
 
     async def find_traces(self, query: TraceQuery) -> Page[TraceSummary]:
         """Return one page of trace summaries. Raises InvalidCursor."""

@@ -31,21 +31,30 @@ class LogEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpanEntry:
-    """One span. ``duration_ns`` is 0 where the end is missing or before the start; ``status``: unset, ok or error."""
+class SpanNode:
+    """What the tree of a trace needs of a span. ``duration_ns`` is 0 where the end is missing or before the start.
+
+    ``status``: unset, ok or error.
+    """
 
     id: int
     time_ns: int
-    end_ns: int
     duration_ns: int
     component: str
     name: str
     kind: str
     status: str
     status_message: str
-    trace_id: str | None
     span_id: str | None
     parent_span_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanEntry(SpanNode):
+    """One whole span."""
+
+    end_ns: int
+    trace_id: str | None
     trace_state: str
     attributes: JsonObject
     resource: JsonObject
@@ -60,12 +69,29 @@ class SpanEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
-    """All that is stored of one trace, in order of time; ``*_left_out`` count what the limits of the read cut."""
+class LogNode:
+    """What the tree of a trace needs of a log record. ``body`` is its beginning, ``body_chars`` its whole length."""
+
+    id: int
+    time_ns: int
+    component: str
+    severity_number: int
+    severity_text: str
+    body: str
+    body_chars: int
+    span_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceOutline:
+    """The spans and log records of a trace, without what only one of them in full needs.
+
+    ``*_left_out`` count what the limits of the read cut: roots, failed spans and errors are the last to go.
+    """
 
     trace_id: str
-    spans: list[SpanEntry]
-    logs: list[LogEntry]
+    spans: list[SpanNode]
+    logs: list[LogNode]
     spans_left_out: int = 0
     logs_left_out: int = 0
 
@@ -83,6 +109,8 @@ class TraceSummary:
     error_count: int
     components: list[str]
     first_error: str | None = None
+    error_span: str | None = None
+    """Component and name of the first span that failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,7 +187,7 @@ async def _print_traces(target: Target) -> int:
             if failed is None:
                 typer.echo("error: no trace of the failed order arrived; see the server's log", err=True)
                 return 1
-            answer = await client.call_tool("logger_trace", {"trace_id": failed})
+            answer = await client.call_tool("logger_trace", {"trace_id": failed, "view": "tree"})
             typer.echo(answer.content[0].text)  # type: ignore[union-attr]
             typer.echo(f"\nthe same in this terminal: otel-ingest trace {failed}")
     return 0

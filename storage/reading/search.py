@@ -56,17 +56,17 @@ async def summaries(connection: AsyncConnection, trace_ids: list[UUID]) -> dict[
     )
     is_child = table.parent_span_id.isnot(None)
     root = select(table.trace_id, table.component, table.name).ext(distinct_on(table.trace_id)).where(chosen)
-    failed = select(table.trace_id, table.name, table.status_message).ext(distinct_on(table.trace_id))
+    failed = select(table.trace_id, table.component, table.name, table.status_message).ext(distinct_on(table.trace_id))
     failed = failed.where(chosen, table.status_code == _ERROR)
     counted = (await connection.execute(totals.where(chosen).group_by(table.trace_id))).all()
     by_root = await connection.execute(root.order_by(table.trace_id, is_child, table.time, table.id))
     by_error = await connection.execute(failed.order_by(table.trace_id, table.time, table.id))
     roots = {row.trace_id: row for row in by_root}
-    errors = {row.trace_id: row.status_message or row.name for row in by_error}
+    errors = {row.trace_id: row for row in by_error}
     return {r.trace_id: _summary(r, roots[r.trace_id], errors.get(r.trace_id)) for r in counted}
 
 
-def _summary(totals: Any, root: Any, first_error: str | None) -> TraceSummary:
+def _summary(totals: Any, root: Any, failed: Any) -> TraceSummary:
     start = totals.start_ns or ns_of(totals.first)
     return TraceSummary(
         trace_id=totals.trace_id.hex,
@@ -77,5 +77,6 @@ def _summary(totals: Any, root: Any, first_error: str | None) -> TraceSummary:
         span_count=totals.n,
         error_count=totals.errors,
         components=sorted(totals.components),
-        first_error=first_error,
+        first_error=failed and (failed.status_message or failed.name),
+        error_span=failed and f"{failed.component} {failed.name}",
     )

@@ -3,39 +3,45 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import cursor as cursors
 from storage.filters import TraceQuery
-from storage.mapping import log_columns, log_entry, span_columns, span_entry, us_of
+from storage.mapping import log_node, message_columns, node_columns, span_node, us_of
 from storage.models import log_records, spans
 from storage.reading import search
 from storage.reading.common import COUNT_MAX, LOGS, SPANS, count_matching
-from storage.views import Page, Trace, TraceSummary
+from storage.views import Page, TraceOutline, TraceSummary
+
+_ERROR = 2
+_ERROR_NUMBER = 17
 
 
-async def get_trace(
-    connection: AsyncConnection, trace_id: str, spans_max: int = 5_000, logs_max: int = 5_000
-) -> Trace | None:
-    """Return all that is stored of a trace, oldest first; None when nothing is."""
+async def trace_outline(
+    connection: AsyncConnection, trace_id: str, spans_max: int = 50_000, logs_max: int = 2_000
+) -> TraceOutline | None:
+    """Return the shape of a trace and what its log records say, oldest first; None when nothing is stored of it."""
     key = UUID(trace_id)
-    span_rows = select(*span_columns()).select_from(SPANS).where(spans.c.trace_id == key)
-    log_rows = select(*log_columns()).select_from(LOGS).where(log_records.c.trace_id == key)
-    found = (await connection.execute(span_rows.order_by(spans.c.time, spans.c.id).limit(spans_max))).all()
-    logs = (await connection.execute(log_rows.order_by(log_records.c.time, log_records.c.id).limit(logs_max))).all()
-    spans_all, logs_all = len(found), len(logs)
-    if spans_all == spans_max or logs_all == logs_max:
-        spans_all = await _count_all(connection, spans, key)
-        logs_all = await _count_all(connection, log_records, key)
-    if not found and not logs:
+    table, logs = spans.c, log_records.c
+    of_spans = select(*node_columns()).select_from(SPANS).where(table.trace_id == key)
+    of_spans = of_spans.order_by(
+        table.parent_span_id.isnot(None), (table.status_code == _ERROR).is_not(true()), table.time, table.id
+    )
+    of_logs = select(*message_columns()).select_from(LOGS).where(logs.trace_id == key)
+    of_logs = of_logs.order_by(logs.severity_number < _ERROR_NUMBER, logs.time, logs.id)
+    found = (await connection.execute(of_spans.limit(spans_max))).all()
+    said = (await connection.execute(of_logs.limit(logs_max))).all()
+    if not found and not said:
         return None
-    return Trace(
+    spans_all = len(found) if len(found) < spans_max else await _count_all(connection, SPANS, table.trace_id == key)
+    logs_all = len(said) if len(said) < logs_max else await _count_all(connection, LOGS, logs.trace_id == key)
+    return TraceOutline(
         trace_id=trace_id,
-        spans=sorted((span_entry(row) for row in found), key=lambda s: s.time_ns),
-        logs=sorted((log_entry(row) for row in logs), key=lambda entry: (entry.time_ns, entry.id)),
-        spans_left_out=spans_all - len(found),
-        logs_left_out=logs_all - len(logs),
+        spans=sorted((span_node(row) for row in found), key=lambda s: (s.time_ns, s.id)),
+        logs=sorted((log_node(row) for row in said), key=lambda entry: (entry.time_ns, entry.id)),
+        spans_left_out=max(spans_all - len(found), 0),
+        logs_left_out=max(logs_all - len(said), 0),
     )
 
 
@@ -56,8 +62,8 @@ async def find_traces(connection: AsyncConnection, query: TraceQuery) -> Page[Tr
     )
 
 
-async def _count_all(connection: AsyncConnection, table: Any, trace_id: UUID) -> int:
-    statement = select(func.count()).select_from(table).where(table.c.trace_id == trace_id)
+async def _count_all(connection: AsyncConnection, source: Any, condition: ColumnElement[bool]) -> int:
+    statement = select(func.count()).select_from(source).where(condition)
     return int((await connection.execute(statement)).scalar_one())
 
 

@@ -78,23 +78,6 @@ async def test_pages_keep_to_the_budget_and_walk_to_the_end(engine: AsyncEngine,
     assert len(seen) == len(set(seen)) == 60
 
 
-@pytest.mark.parametrize("view", ["tree", "summary", "spans"])
-async def test_a_cut_trace_says_so(engine: AsyncEngine, view: str) -> None:
-    """No view of a trace over its budget calls itself complete."""
-    now = now_us()
-    spans = [span_row(time=now + i, span_id=i + 1, name=f"operation {i}") for i in range(300)]
-    await PostgresSink(engine).write([batch_of(spans, SPANS)])
-
-    answer = await call(
-        Reader(engine), "read", "logger_trace", {"trace_id": "0a" * 16, "view": view, "max_tokens": 300}
-    )
-
-    assert answer.data["truncated"] is True
-    assert "complete" not in answer.text
-    left_out = answer.data["spans_left_out"] + answer.data["names_left_out"]
-    assert len(answer.data["lines"]) + left_out == 300
-
-
 @pytest.mark.parametrize("max_tokens", [512, *BUDGETS])
 async def test_one_record_keeps_to_the_budget(engine: AsyncEngine, max_tokens: int) -> None:
     """A record by id is whole where it fits; else its longest fields are cut, and the answer names them."""

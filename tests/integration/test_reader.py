@@ -79,14 +79,14 @@ async def test_a_trace_comes_back_whole(engine: AsyncEngine) -> None:
     await sink.write([batch_of([log_row(time=at + 5, trace_id=TRACE, span_id=1)])])
     reader = Reader(engine)
 
-    trace = await reader.get_trace(TRACE.hex())
+    trace = await reader.trace_outline(TRACE.hex())
     found = await reader.find_traces(TraceQuery(status="error"))
 
     assert trace is not None
     assert [s.name for s in trace.spans] == ["GET /", "SELECT"]
     assert trace.spans[1].parent_span_id == trace.spans[0].span_id == "0000000000000001"
     assert len(trace.logs) == 1
-    assert await reader.get_trace("ff" * 16) is None
+    assert await reader.trace_outline("ff" * 16) is None
     assert [(t.trace_id, t.root_name, t.span_count, t.error_count, t.first_error) for t in found.items] == [
         (TRACE.hex(), "GET /", 2, 1, "boom")
     ]
