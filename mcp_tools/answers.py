@@ -1,7 +1,7 @@
 """What the tool functions share: the answer, the arguments every tool has, the time window, did-you-mean."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
@@ -43,6 +43,9 @@ class Arguments(BaseModel):
     """Base of all arguments: unknown names are refused, numbers written as text are taken."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    unlisted: ClassVar[frozenset[str]] = frozenset()
+    """Arguments that are taken, and that no agent needs to read about."""
 
     max_tokens: int = Field(4000, ge=256, le=20_000, description="Size of the answer, about 4 characters a token")
 

@@ -111,6 +111,8 @@ def _arguments(request: Request, tool: str) -> dict[str, Any]:
     for name, value in request.query_params.multi_items():
         if name.startswith("attributes."):
             arguments.setdefault("attributes", {})[name.removeprefix("attributes.")] = _scalar(value)
+        elif name.startswith("around."):
+            arguments.setdefault("around", {})[name.removeprefix("around.")] = value
         elif name in _LISTS:
             arguments.setdefault(name, []).extend(v for v in value.split(",") if v)
         else:

@@ -67,14 +67,19 @@ def _register_search(app: typer.Typer, ask: Ask) -> None:
         order: Annotated[str | None, typer.Option(help="newest or oldest")] = None,
         limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 100,
         cursor: Annotated[str | None, typer.Option(help="next_cursor of the former page")] = None,
+        collapse: Annotated[str | None, typer.Option(help="repeats or patterns: equal messages as one line")] = None,
+        field: Annotated[list[str] | None, typer.Option("--field", help="Only these columns; repeatable")] = None,
         record: Annotated[int | None, typer.Option("--id", help="One record in full")] = None,
+        around: Annotated[
+            int | None, typer.Option(help="What the component logged beside the record of this id")
+        ] = None,
         as_json: Json = False,
     ) -> None:
         """Print log records, newest first: otel-ingest query -c shop -s warn --since 2h ."""
         ask(
             "logger_query", as_json, component=component, severity_min=severity_min, text=text, trace_id=trace_id,
             span_id=span_id, attributes=_attributes(attribute), since=since, until=until, order=order, limit=limit,
-            cursor=cursor, id=record,
+            cursor=cursor, id=record, collapse=collapse, fields=field, around={"id": around} if around else None,
         )  # fmt: skip
 
     @app.command()

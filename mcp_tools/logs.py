@@ -1,111 +1,176 @@
 """logger_query: log records by what is known of them; a cursor brings its window along."""
 
-from dataclasses import asdict
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from mcp_tools import arguments as read
 from mcp_tools import render
-from mcp_tools.answers import HOUR_NS, Answer, Asked, Attributes, Bounds, Window, bounds_of, check_component
-from mcp_tools.errors import UserInputError
+from mcp_tools.answers import HOUR_NS, Answer, Asked, Bounds
+from mcp_tools.emptiness import hints_for_nothing
+from mcp_tools.errors import UserInputError, did_you_mean
+from mcp_tools.folding import Collapse, Fold, fold
+from mcp_tools.log_filters import LogFilters, log_question
+from mcp_tools.log_record import Around, one_record, surroundings
 from mcp_tools.paging import pack, resume
 from storage import cursor as cursors
 from storage.cursor import InvalidCursor
-from storage.errors import QueryTimeout
-from storage.filters import LogQuery
+from storage.filters import LIMIT_MAX, LogQuery
 from storage.mapping import severity_name
 from storage.reader import Reader
-from storage.views import LogEntry
+from storage.reading.messages import place_of
+from storage.views import LogEntry, LogNode, Page
 
 # What stands around the rows: two copies of the cursor, the window, the hints.
-_ENVELOPE_TOKENS = 220
-_RECORD_ENVELOPE_TOKENS = 80
+_ENVELOPE_TOKENS = 240
+# No line of a record is shorter: more records than fit are not read.
+_LINE_CHARS_MIN = 60
+# " ×1234 from 2026-11-27T10:00:00.000Z" and the two columns of it.
+_FOLD_CHARS = 48
+_COLUMNS = ("id", "time", "severity", "component", "body", "trace_id", "span_id")
+_MORE_COLUMNS = ("event_name", "scope_name")
 
 
-class QueryArguments(Window):
+class QueryArguments(LogFilters):
     """Arguments of logger_query."""
+
+    unlisted: ClassVar[frozenset[str]] = LogFilters.unlisted | {"span_id"}
 
     trace_id: str | None = Field(None, description="32 hex digits; the window then defaults to all time")
     span_id: str | None = Field(None, description="16 hex digits")
-    severity_min: str | None = Field(None, description="trace, debug, info, warn, error, fatal, or 1-24")
-    text: str | None = Field(None, min_length=1, description="Part of the body, any case")
-    attributes: Attributes = Field(default_factory=dict, description="Equal attributes of record or resource")
     order: Literal["newest", "oldest"] = "newest"
-    limit: int = Field(50, ge=1, le=1000)
+    limit: int = Field(50, ge=1, le=1000, description="Lines")
     cursor: str | None = Field(None, description="next_cursor of the former page, same filters")
+    collapse: Collapse = Field(
+        "none", description="repeats: equal neighbours as one line ×N; patterns: wherever they are"
+    )
+    fields: list[str] = Field(default=[], max_length=20, description="Only these: time, body, any attribute key")
     id: int | None = Field(None, ge=1, le=2**63 - 1, description="One record in full; no other filter counts")
+    around: Around | None = Field(None, description="What was logged beside a record")
 
 
 async def logger_query(reader: Reader, args: QueryArguments, asked: Asked) -> Answer:
     """Return log records, one line each, newest first."""
     if args.id is not None:
-        return await _one_record(reader, args.id, args.max_tokens)
-    await check_component(reader, args.component)
+        return await one_record(reader, args.id, args.fields, args.cursor, args.max_tokens)
+    if args.collapse != "none" and args.fields:
+        raise UserInputError("INVALID_ARGUMENT", "fields and collapse exclude each other; leave one out")
     trace_id = read.hex_id(args.trace_id, "trace_id", 32) if args.trace_id else None
-    bounds = bounds_of(args.since, args.until, asked.now_ns, default_ns=None if trace_id or args.cursor else HOUR_NS)
-    query = LogQuery(
-        component=args.component,
+    no_window = trace_id or args.cursor or args.around
+    query, bounds = await log_question(reader, args, asked, default_ns=None if no_window else HOUR_NS)
+    if args.around is not None:
+        return await surroundings(reader, args.around, query, args.max_tokens)
+    query = replace(
+        query,
         trace_id=trace_id,
         span_id=read.hex_id(args.span_id, "span_id", 16) if args.span_id else None,
-        severity_min=read.severity(args.severity_min) if args.severity_min else None,
-        text=args.text,
-        attributes=args.attributes,
         # A window that slides with the clock would be another question for the next page.
         since_ns=bounds.since_ns if args.since or not args.cursor else None,
         until_ns=bounds.until_ns if args.until else None,
         order=args.order,
-        limit=args.limit,
-        cursor=None,
     )
-    return await _page_of_logs(reader, query, args, bounds)
-
-
-async def _page_of_logs(reader: Reader, query: LogQuery, args: QueryArguments, bounds: Bounds) -> Answer:
     query = resume(query, args.cursor)
     try:
-        page = await reader.find_logs(query)
+        if args.collapse != "none":
+            return await _folded(reader, query, args, bounds)
+        return await _listed(reader, query, args, bounds)
     except InvalidCursor as error:
         raise UserInputError("INVALID_CURSOR", str(error)) from error
-    rows = [_log_row(entry) for entry in page.items]
-    lines = render.fit(
-        [render.log_line(entry) for entry in page.items], args.max_tokens, also=rows, reserve=_ENVELOPE_TOKENS
+
+
+async def _listed(reader: Reader, query: LogQuery, args: QueryArguments, bounds: Bounds) -> Answer:
+    """Return a page of one line a record."""
+    fitting = args.max_tokens * render.CHARS_A_TOKEN // _LINE_CHARS_MIN + 1
+    page = await reader.find_logs(replace(query, limit=min(args.limit, fitting)))
+    if args.fields:
+        rows = [_chosen(entry, args.fields) for entry in page.items]
+        lines = [_chosen_line(row, args.fields) for row in rows]
+    else:
+        rows = [_row(entry) for entry in page.items]
+        lines = [render.log_line(entry) for entry in page.items]
+    kept = render.fit(lines, args.max_tokens, also=rows, reserve=_ENVELOPE_TOKENS)
+    cut = len(kept) < len(lines)
+    more = cut or page.next_cursor is not None
+    last = page.items[len(kept) - 1] if more else None
+    place = cursors.encode([last.time_ns // 1000, last.id], query.canonical()) if last else None
+    by = "max_tokens" if cut or len(lines) < args.limit else "limit"
+    extra = _unknown_fields(page.items, args.fields)
+    return await _answer(
+        reader, query, bounds, page, _Shown(kept, rows[: len(kept)], args.fields, len(kept), place, by, extra)
     )
-    shown = page.items[: len(lines)]
-    cut = len(shown) < len(page.items)
-    truncated = cut or page.next_cursor is not None
-    cursor = None
-    if truncated:
-        last = shown[-1]
-        place = cursors.encode([last.time_ns // 1000, last.id], query.canonical())
-        cursor = pack(place, query)
-    matched = f"≥{page.matched}" if page.matched_is_lower_bound else str(page.matched)
-    hints = [] if page.items else await _where_else(reader, query)
+
+
+async def _folded(reader: Reader, query: LogQuery, args: QueryArguments, bounds: Bounds) -> Answer:
+    """Return a page of lines that stand for one or more records each."""
+    page = await reader.find_messages(replace(query, limit=LIMIT_MAX))
+    room = (args.max_tokens - _ENVELOPE_TOKENS) * render.CHARS_A_TOKEN
+
+    def has_room(record: LogNode) -> bool:
+        nonlocal room
+        room -= max(len(render.message_line(record)), render.weight_of(_message_row(record))) + _FOLD_CHARS
+        return room >= 0
+
+    folds, count = fold(page.items, args.collapse, args.limit, has_room)
+    rows = [[*_message_row(f.first), f.count, render.time_of(f.last.time_ns)] for f in folds]
+    lines = [render.message_line(f.first) + _times(f) for f in folds]
+    more = count < len(page.items) or len(page.items) == LIMIT_MAX
+    place = place_of(page.items[count - 1], query) if more and count else None
+    by = "limit" if len(folds) == args.limit or count == LIMIT_MAX else "max_tokens"
+    columns = [*_COLUMNS, "n", "last"]
+    return await _answer(reader, query, bounds, page, _Shown(lines, rows, columns, count, place, by, []))
+
+
+class _Shown:
+    """What a page shows: lines and rows, how many records they stand for, where the next page begins."""
+
+    def __init__(
+        self, lines: list[str], rows: list[list[Any]], columns: list[str], returned: int, place: str | None, by: str,
+        hints: list[str],
+    ) -> None:  # fmt: skip
+        self.lines = lines
+        self.rows = rows
+        self.columns = columns or list(_COLUMNS)
+        self.returned = returned
+        self.place = place
+        self.by = by
+        self.hints = hints
+
+
+async def _answer(reader: Reader, query: LogQuery, bounds: Bounds, page: Page[Any], shown: _Shown) -> Answer:
+    cursor = pack(shown.place, query) if shown.place else None
+    matched: int | str = f"≥{page.matched}" if page.matched_is_lower_bound else page.matched
+    hints = shown.hints if page.items else await hints_for_nothing(reader, query)
     if bounds.defaulted and query.since_ns is not None:
-        hints.append("the default window of 1 hour was used; set since for more")
-    left = "" if not truncated else f"; more: cursor={cursor}"
-    summary = f"{len(shown)} of {matched} log records, {query.order} first{left}"
-    text = "\n".join([summary, *hints, *([render.FENCE, *lines, render.FENCE_END] if lines else [])])
+        hints = [*hints, "the default window of 1 hour was used; set since for more"]
+    folded = f" in {len(shown.lines)} lines" if len(shown.lines) < shown.returned else ""
+    left = f"; more: cursor={cursor}" if cursor else ""
+    summary = f"{shown.returned} of {matched} log records{folded}, {query.order} first{left}"
+    fenced = [render.FENCE, *shown.lines, render.FENCE_END] if shown.lines else []
     return Answer(
-        text,
+        "\n".join([summary, *hints, *fenced]),
         {
             "summary": summary,
-            "columns": ["id", "time", "severity", "component", "body", "trace_id", "span_id"],
-            "rows": rows[: len(shown)],
-            "returned": len(shown),
-            "matched": page.matched if not page.matched_is_lower_bound else matched,
-            "truncated": truncated,
-            "truncated_by": "max_tokens" if cut else "limit" if truncated else None,
+            "columns": shown.columns,
+            "rows": shown.rows,
+            "returned": shown.returned,
+            "matched": matched,
+            "truncated": cursor is not None,
+            "truncated_by": shown.by if cursor else None,
             "next_cursor": cursor,
             "window": bounds.data(),
             "hints": hints,
             "untrusted_data": True,
         },
-        found=bool(shown),
+        found=bool(shown.lines),
     )
 
 
-def _log_row(entry: LogEntry) -> list[Any]:
+def _times(folded: Fold) -> str:
+    return f" ×{folded.count} to {render.time_of(folded.last.time_ns)}" if folded.count > 1 else ""
+
+
+def _row(entry: LogEntry) -> list[Any]:
     body = entry.body if entry.body is not None else entry.event_name
     severity = entry.severity_text or severity_name(entry.severity_number)
     return [
@@ -113,43 +178,51 @@ def _log_row(entry: LogEntry) -> list[Any]:
         render.time_of(entry.time_ns),
         render.clean(severity, 20),
         render.clean(entry.component, 120),
-        render.clean(body),
+        render.clean(body) + render.exception_of(entry),
         entry.trace_id,
         entry.span_id,
     ]
 
 
-async def _where_else(reader: Reader, query: LogQuery) -> list[str]:
-    try:
-        before, after = await reader.nearest_data(query)
-    except QueryTimeout:  # a courtesy; the empty answer itself stands
-        return []
-    if before is None and after is None:
-        return ["nothing matches outside of this window either"] if query.since_ns is not None else []
-    near = [f"last before it at {render.time_of(before)}"] if before else []
-    near += [f"first after it at {render.time_of(after)}"] if after else []
-    return [f"nothing in this window; the nearest that matches: {', '.join(near)}"]
+def _message_row(node: LogNode) -> list[Any]:
+    return [
+        node.id,
+        render.time_of(node.time_ns),
+        render.severity_of(node),
+        render.clean(node.component, 120),
+        render.said(node),
+        node.trace_id,
+        node.span_id,
+    ]
 
 
-async def _one_record(reader: Reader, identifier: int, max_tokens: int) -> Answer:
-    """Return one record in full, or as much of each long field as the budget holds, cut visibly."""
-    entry = await reader.get_log(identifier)
-    if entry is None:
-        raise UserInputError(
-            "UNKNOWN_ID",
-            f"no log record has id {identifier}; ids stand first in each line of logger_query",
-        )
-    record = asdict(entry) | {"time": render.time_of(entry.time_ns)}
-    shown, cut = render.fit_fields(record, max_tokens, reserve=_RECORD_ENVELOPE_TOKENS)
-    out = [f"left out: the ends of {', '.join(cut)} (raise max_tokens)"] if cut else []
-    lines = [f"{name}: {value}" for name, value in shown.items()]
-    return Answer(
-        "\n".join([f"log record {identifier}", *out, render.FENCE, *lines, render.FENCE_END]),
-        {
-            "record": record | {name: shown[name] for name in cut},
-            "truncated": bool(cut),
-            "truncated_by": "max_tokens" if cut else None,
-            "fields_cut": cut,
-            "untrusted_data": True,
-        },
+def _chosen(entry: LogEntry, fields: list[str]) -> list[Any]:
+    """Return the values of the fields; None where the record does not have it."""
+    own = dict(zip(_COLUMNS, _row(entry), strict=True)) | {n: getattr(entry, n) for n in _MORE_COLUMNS}
+    own["body"] = entry.body
+    values = [
+        own[name] if name in own else entry.attributes[name] if name in entry.attributes else entry.resource.get(name)
+        for name in fields
+    ]
+    return [v if v is None or isinstance(v, int) else render.clean(render.plain(v)) for v in values]
+
+
+def _chosen_line(row: list[Any], fields: list[str]) -> str:
+    own = {*_COLUMNS, *_MORE_COLUMNS}
+    return " ".join(
+        str(value) if name in own else f"{render.clean(name, 120)}={value}"
+        for name, value in zip(fields, row, strict=True)
+        if value is not None
     )
+
+
+def _unknown_fields(entries: list[LogEntry], fields: list[str]) -> list[str]:
+    """Return a hint for each field that no record of the page has."""
+    known = {*_COLUMNS, *_MORE_COLUMNS}
+    for entry in entries:
+        known |= {*entry.attributes, *entry.resource}
+    unknown = [name for name in fields if name not in known] if entries else []
+    return [
+        f'no record here has the field "{render.clean(name, 60)}".{did_you_mean(name, sorted(known))}'
+        for name in unknown
+    ]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from storage.mapping import severity_name
-from storage.views import LogEntry
+from storage.views import LogEntry, LogNode
 
 # A token is about four characters of English or JSON.
 CHARS_A_TOKEN = 4
@@ -69,12 +69,20 @@ def log_line(entry: LogEntry) -> str:
     where = f" trace={entry.trace_id}" if entry.trace_id else ""
     where += f" span={entry.span_id}" if entry.span_id else ""
     what = clean(entry.body if entry.body is not None else entry.event_name)
-    tail = _exception(entry)
+    tail = exception_of(entry)
     severity = clean(entry.severity_text, 20) or severity_name(entry.severity_number)
     return f"{entry.id} {time_of(entry.time_ns)} {severity} {clean(entry.component, 120)} {what}{tail}{where}"
 
 
-def _exception(entry: LogEntry) -> str:
+def message_line(entry: LogNode) -> str:
+    """Return the message of a record in one line: id, time, severity, component, what it says, where it belongs."""
+    where = f" trace={entry.trace_id}" if entry.trace_id else ""
+    where += f" span={entry.span_id}" if entry.span_id else ""
+    who = f"{severity_of(entry)} {clean(entry.component, 120)}"
+    return f"{entry.id} {time_of(entry.time_ns)} {who} {said(entry)}{where}"
+
+
+def exception_of(entry: LogEntry) -> str:
     """Return type and message of the exception a record carries (semantic conventions), or nothing."""
     kind = entry.attributes.get("exception.type")
     if not kind:
@@ -103,7 +111,7 @@ def fit_fields(record: dict[str, Any], max_tokens: int, *, reserve: int) -> tupl
 
     The longest are cut, all to one length; each counts by its larger form, text or JSON.
     """
-    shown = {name: clean(_plain(value), FIELD_CHARS_ALL) for name, value in record.items()}
+    shown = {name: clean(plain(value), FIELD_CHARS_ALL) for name, value in record.items()}
     weights = {n: max(len(text), len(json.dumps([text, record[n]], default=str))) for n, text in shown.items()}
     room = (max_tokens - reserve) * CHARS_A_TOKEN - sum(len(name) + _FIELD_FRAME_CHARS for name in shown)
     limit = _common_limit(sorted(weights.values()), room)
@@ -115,7 +123,8 @@ def fit_fields(record: dict[str, Any], max_tokens: int, *, reserve: int) -> tupl
     return shown, cut
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """Return a value as text: strings as they are, all else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -131,4 +140,20 @@ def _common_limit(sizes: Sequence[int], room: int) -> int:
 
 def weight(line: str) -> int:
     """Return the characters of a line as text or as JSON, whichever is more: clients show either."""
-    return max(len(line), len(json.dumps(line, ensure_ascii=False)))
+    return max(len(line), weight_of(line))
+
+
+def weight_of(value: Any) -> int:
+    """Return the characters of a value as JSON."""
+    return len(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def severity_of(entry: LogNode) -> str:
+    """Return the severity as it was sent, else the name of its number."""
+    return clean(entry.severity_text, 20) or severity_name(entry.severity_number)
+
+
+def said(entry: LogNode, limit: int = FIELD_CHARS_MAX) -> str:
+    """Return what a record says in one safe line, cut visibly against its whole length."""
+    shown = clean(entry.body[:limit], limit)
+    return shown if entry.body_chars <= limit else f"{shown}…+{entry.body_chars - limit}"

@@ -105,11 +105,18 @@ def _listed(name: str, tool: Tool) -> McpTool:
         name=name,
         title=tool.title,
         description=tool.description,
-        input_schema=_slim(tool.arguments.model_json_schema()),
+        input_schema=input_schema(tool),
         annotations=ToolAnnotations(
             read_only_hint=tool.role == "read", destructive_hint=False, idempotent_hint=True, open_world_hint=False
         ),
     )
+
+
+def input_schema(tool: Tool) -> dict[str, Any]:
+    """Return the schema of a tool's arguments, as agents read it."""
+    schema = tool.arguments.model_json_schema()
+    listed = {n: p for n, p in schema["properties"].items() if n not in tool.arguments.unlisted}
+    return dict(_slim(schema | {"properties": listed}))
 
 
 def _slim(schema: Any) -> Any:

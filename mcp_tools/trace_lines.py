@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from mcp_tools import render
 from mcp_tools.masking import masked
 from mcp_tools.trace_shape import Shape, above, critical_path, self_times
-from storage.mapping import severity_name
 from storage.views import LogNode, SpanNode
 
 ERROR_NUMBER = 17
@@ -302,15 +301,6 @@ def _indent(depth: int) -> str:
 def _log_text(entries: list[LogNode]) -> str:
     entry = entries[0]
     times = f" ×{len(entries)}" if len(entries) > 1 else ""
-    return f"· {severity_of(entry)} {render.clean(entry.component, 120)} {said(entry)}{times} (#{entry.id})"
-
-
-def severity_of(entry: LogNode) -> str:
-    """Return the severity as it was sent, else the name of its number."""
-    return render.clean(entry.severity_text, 20) or severity_name(entry.severity_number)
-
-
-def said(entry: LogNode, limit: int = render.FIELD_CHARS_MAX) -> str:
-    """Return what a record says in one safe line, cut visibly against its whole length."""
-    shown = render.clean(entry.body[:limit], limit)
-    return shown if entry.body_chars <= limit else f"{shown}…+{entry.body_chars - limit}"
+    return (
+        f"· {render.severity_of(entry)} {render.clean(entry.component, 120)} {render.said(entry)}{times} (#{entry.id})"
+    )

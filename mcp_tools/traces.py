@@ -8,7 +8,7 @@ from mcp_tools import arguments as read
 from mcp_tools import render, trace_pages
 from mcp_tools.answers import Answer, Arguments, Asked
 from mcp_tools.errors import UserInputError
-from mcp_tools.trace_lines import Drawing, main_root, said, severity_of, span_title
+from mcp_tools.trace_lines import Drawing, main_root, span_title
 from mcp_tools.trace_shape import Shape, above, below, shape_of
 from storage.reader import Reader
 from storage.views import SpanNode, TraceOutline
@@ -143,7 +143,9 @@ def _errors(outline: TraceOutline, shape: Shape, drawing: Drawing) -> list[str]:
     lines = [f"failed: {what}{f' ×{n}' if n > 1 else ''}" for what, n in found.items()]
     if not outline.spans:
         lines = [
-            f"{severity_of(e)}: {said(e, 160)}" for e in outline.logs if e.severity_number >= read.SEVERITIES["error"]
+            f"{render.severity_of(e)}: {render.said(e, 160)}"
+            for e in outline.logs
+            if e.severity_number >= read.SEVERITIES["error"]
         ]
     more = [f"failed: {len(lines) - _ERRORS_SHOWN} other kinds (view=errors)"] if len(lines) > _ERRORS_SHOWN else []
     return lines[:_ERRORS_SHOWN] + more

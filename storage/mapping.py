@@ -124,7 +124,7 @@ def message_columns() -> list[Any]:
     return [
         table.id, table.time, table.time_unix_nano, table.observed_time_unix_nano, table.component,
         table.severity_number, table.severity_text, func.left(said, BODY_CHARS).label("said"),
-        func.length(said).label("said_chars"), table.span_id,
+        func.length(said).label("said_chars"), table.span_id, table.trace_id,
     ]  # fmt: skip
 
 
@@ -147,6 +147,7 @@ def log_node(row: Any) -> LogNode:
         body=row.said,
         body_chars=row.said_chars,
         span_id=_span_id(row.span_id),
+        trace_id=_trace_id(row.trace_id),
     )
 
 

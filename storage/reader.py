@@ -12,12 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.dberrors import translate
 from storage.errors import PermanentStoreError
 from storage.filters import LogQuery, TraceQuery
-from storage.reading import info, logs, stats, trace_parts, traces
+from storage.reading import info, logs, messages, stats, trace_parts, traces
 from storage.reading.trace_parts import PartsQuery, Place
 from storage.views import (
     ComponentStats,
     LogCount,
     LogEntry,
+    LogNode,
     Page,
     SpanEntry,
     Spooled,
@@ -53,6 +54,16 @@ class Reader:
         """Return one page of log records. Raises InvalidCursor."""
         async with self._connection() as connection:
             return await logs.find_logs(connection, query)
+
+    async def find_messages(self, query: LogQuery) -> Page[LogNode]:
+        """Return what up to ``query.limit`` log records say, and how many match in all. Raises InvalidCursor."""
+        async with self._connection() as connection:
+            return await messages.find_messages(connection, query)
+
+    async def read_messages(self, query: LogQuery) -> list[LogNode]:
+        """Return what up to ``query.limit`` log records say. Raises InvalidCursor."""
+        async with self._connection() as connection:
+            return await messages.read_messages(connection, query)
 
     async def get_log(self, identifier: int) -> LogEntry | None:
         """Return one log record by its id, or None."""

@@ -80,6 +80,7 @@ class LogNode:
     body: str
     body_chars: int
     span_id: str | None
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
