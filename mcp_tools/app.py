@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_tools.api import JsonApi
+from mcp_tools.page.routes import Page
 from mcp_tools.server import QueryServer, Who
 from mcp_tools.store_away import StoreAway
 from storage.control import Control
@@ -32,19 +33,6 @@ Metrics = Callable[[], Awaitable[bytes]]
 
 # What it takes to talk MCP at all: every role but ingest has it; the role itself decides tool by tool.
 _TOOLS_SCOPE = "tools"
-
-_INDEX = """otel-ingest
-
-  /mcp                  MCP over streamable HTTP (Authorization: Bearer TOKEN)
-  /api/v1/overview      what is there
-  /api/v1/logs          ?component=&severity_min=&text=&trace_id=&since=&limit=&cursor=
-  /api/v1/traces        ?component=&status=&sort=slowest
-  /api/v1/traces/ID     one whole trace
-  /api/v1/stats         counts
-  /api/v1/levels        levels in force; POST sets one
-  /healthz  /readyz     alive; ready to store
-  /metrics              Prometheus
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +109,12 @@ def build_query_app(
     readiness: Readiness,
     metrics: Metrics,
     doors: Doors = Doors(),
+    otlp_url: str = "http://127.0.0.1:4318",
 ) -> Starlette:
-    """Return the application that answers at ``base_url`` (http://host:port, or https)."""
+    """Return the application that answers at ``base_url`` (http://host:port, or https).
+
+    ``otlp_url``: where services send to, for a page that has nothing to show yet.
+    """
     resource_url = f"{base_url}/mcp"
     auth = AuthSettings.model_validate(
         {
@@ -141,8 +133,10 @@ def build_query_app(
         auth=auth,
         log_level="WARNING",
     )
-    mcp_app = server.streamable_http_app(transport_security=doors.settings(base_url))
+    security = doors.settings(base_url)
+    mcp_app = server.streamable_http_app(transport_security=security)
     mcp_app.add_middleware(StoreAway)
+    page = Page(reader, control, verify, metrics, base_url, otlp_url, security.allowed_hosts)
 
     async def ready(_: Request) -> Response:
         is_ready, sentence = await readiness()
@@ -157,7 +151,7 @@ def build_query_app(
         lifespan=lifespan,
         middleware=[Middleware(FieldValues)],
         routes=[
-            Route("/", _text(lambda: _INDEX)),
+            *page.routes(),
             Route("/healthz", _text(lambda: "alive")),
             Route("/readyz", ready),
             Route("/metrics", _exposition(metrics)),

@@ -102,6 +102,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
         sockets[2],
         (Reader(receiving.reading, spooling.view), Control(receiving.writing), receiving.gate),
         (partial(readiness, spooling, receiving.ping), metrics),
+        receiving.receiver.http.address,
     )
     receiver = receiving.receiver
     return _ready(
@@ -140,6 +141,7 @@ async def _start_workers(settings: Settings, stack: AsyncExitStack) -> Ready:
         query_socket,
         (Reader(reading, supervisor.spooled), Control(writing), gate),
         (supervisor.readiness, supervisor.metrics),
+        http,
     )
     return _ready(settings, certificates, preparation, grpc, http, query.address)
 
@@ -184,8 +186,9 @@ async def _query_side(
     sock: socket.socket,
     store: tuple[Reader, Control, TokenGate],
     state: tuple[Readiness, Metrics],
+    http: str,
 ) -> HttpListener:
-    """Start the query side on a bound socket."""
+    """Start the query side on a bound socket; ``http``: where the receiver listens, which the page tells."""
     reader, control, gate = store
     app = build_query_app(
         reader,
@@ -194,6 +197,7 @@ async def _query_side(
         f"{settings.scheme('query')}://{address_of(sock)}",
         *state,
         Doors(known_hosts(settings, certificates), settings.query_allowed_origins),
+        Ready(settings, "", http, "", "", public_names(certificates)).url("http"),
     )
     own = certificates.get("query")
     query = HttpListener(app, sock, drain_timeout_s=min(_QUERY_DRAIN_S, settings.drain_timeout_s), certificates=own)

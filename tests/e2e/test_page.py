@@ -1,0 +1,275 @@
+"""The page in a real Chromium, against a seeded store: what it shows, and to whom."""
+
+import csv
+import io
+import json
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser import findings, launched, tab
+from tests.harness import Server, running
+from tests.telling import Story
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Story]]:
+    """Yield a server with the story, and the story."""
+    directory: Path = tmp_path_factory.mktemp("page")
+    directory.parent.chmod(0o711)
+    directory.chmod(0o711)
+    with running(directory / "data") as server:
+        story = Story(4, time.time_ns())
+        for _ in range(300):
+            story.checkout()
+        story.log("payments", story.now_ns - 5 * 60 * 10**9, "FATAL", "out of memory: worker 3 ends")
+        story.send(server)
+        yield server, story
+
+
+@pytest.fixture(scope="module")
+def server(told: tuple[Server, Story]) -> Server:
+    """Return the server with the story."""
+    return told[0]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Yield one browser for this module."""
+    with launched() as browser:
+        yield browser
+
+
+def _answer(server: Server, path: str, data: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Ask as a program does, without following redirects; return status, headers, body."""
+    request = urllib.request.Request(f"http://{server.query}{path}", data=data)
+    for name, value in headers.items():
+        request.add_header(name.replace("_", "-"), value)
+
+    class Stay(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_: object, **__: object) -> None:
+            return None
+
+    try:
+        with urllib.request.build_opener(Stay).open(request, timeout=20) as answer:
+            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
+
+
+PATHS = ("/logs", "/logs/counts", "/record/1")
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/logs.json", "/logs.csv", "/logs.jsonl", "/logs/tail"])
+def test_without_a_token_nothing_is_shown(server: Server, path: str) -> None:
+    """Every view, twin and stream answers 401; a browser gets the login form, which names no record."""
+    status, headers, body = _answer(server, path)
+    assert status == 401
+    assert json.loads(body)["error"]["code"] == "UNAUTHENTICATED"
+    assert "www-authenticate" in headers
+    if path in PATHS:
+        status, _, body = _answer(server, path, Accept="text/html")
+        assert status == 401
+        assert b'name="token"' in body
+        assert b"checkout" not in body
+
+
+def test_the_login_link_becomes_a_cookie_and_the_token_is_gone(server: Server) -> None:
+    """The link's token is exchanged at once; what is left is HttpOnly, and the token stands nowhere in the log."""
+    status, headers, _ = _answer(server, f"/?token={server.token()}")
+    assert status == 303
+    assert headers["location"] == "/logs"
+    assert headers["referrer-policy"] == "no-referrer"
+    cookie = headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert server.token() not in cookie
+    status, headers, _ = _answer(server, f"/logs?token={server.token()}&q=a+b")
+    assert (status, headers["location"]) == (303, "/logs?q=a%20b")
+    assert server.token() not in server.stderr_path.read_text().replace(f"/?token={server.token()}", "")
+
+
+def test_every_answer_has_the_policy(server: Server) -> None:
+    """No inline script or style, no other origin, no frame; on errors too."""
+    for path in ("/", "/login", "/logs", "/static/x/nothing.js"):
+        _, headers, _ = _answer(server, path, Accept="text/html", Authorization=f"Bearer {server.token()}")
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+
+
+def test_another_name_is_refused(server: Server) -> None:
+    """A page of a stranger that points its own name here (DNS rebinding) gets 421."""
+    assert _answer(server, "/login", Host="evil.example")[0] == 421
+    assert _answer(server, "/login", Host=f"localhost:{server.query.rpartition(':')[2]}")[0] == 200
+
+
+def test_a_form_of_another_page_is_refused(server: Server) -> None:
+    """Login and logout want their own origin; logout also the secret of its session."""
+    form = {"Content_Type": "application/x-www-form-urlencoded"}
+    body = urllib.parse.urlencode({"token": server.token()}).encode()
+    assert _answer(server, "/login", body, Origin="http://evil.example", **form)[0] == 403
+    assert _answer(server, "/login", body, Sec_Fetch_Site="same-site", **form)[0] == 403
+    status, headers, _ = _answer(server, "/login", body, Origin=f"http://{server.query}", **form)
+    assert status == 303
+    cookie = headers["set-cookie"].partition(";")[0]
+    assert _answer(server, "/logs.json", Cookie=cookie)[0] == 200
+    assert _answer(server, "/logout", b"csrf=guess", Cookie=cookie, **form)[0] == 403
+    page = _answer(server, "/logs", Cookie=cookie)[2].decode()
+    secret = re.findall(r'name="csrf" value="([^"]+)"', page)[0]
+    assert _answer(server, "/logout", f"csrf={secret}".encode(), Cookie=cookie, **form)[0] == 303
+    assert _answer(server, "/logs.json", Cookie=cookie)[0] == 401
+
+
+def test_login_leads_to_this_server_alone(server: Server) -> None:
+    """``next`` cannot send anybody away."""
+    form = {"Content_Type": "application/x-www-form-urlencoded"}
+    for target in ("//evil.example", "https://evil.example", "/\\evil.example", "/\tlogs\n"):
+        body = urllib.parse.urlencode({"token": server.token(), "next": target}).encode()
+        assert _answer(server, "/login", body, **form)[1]["location"] == "/logs"
+
+
+def test_login_and_logout_in_the_browser(browser: Browser, server: Server) -> None:
+    """A wrong token is told, the right one leads to where one wanted to go, and logging out ends it."""
+    with tab(browser, server, role=None) as opened:
+        page = opened.open("/logs?q=cart")
+        page.get_by_label("Token").fill("oti_read_" + "x" * 43)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("alert")).to_contain_text("not known")
+        page.get_by_label("Token").fill(server.token())
+        page.get_by_role("button", name="Log in").click()
+        expect(page).to_have_url(opened.base + "/logs?q=cart")
+        expect(page.locator(".row").first).to_contain_text("cart")
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_label("Token")).to_be_visible()
+        page.goto(opened.base + "/logs")
+        expect(page.get_by_label("Token")).to_be_visible()
+        # The two answers 401 are what was asked for.
+        opened.complaints = [c for c in opened.complaints if "401" not in c]
+
+
+def test_logs_facets_and_a_record_in_place(browser: Browser, server: Server) -> None:
+    """Facets narrow the list, a record opens below its row, the URL holds all of it, Back and reload keep it."""
+    with tab(browser, server) as opened:
+        page = opened.page
+        expect(page.locator(".plot svg")).to_be_visible()
+        page.locator(".chip", has_text="payments").click()
+        expect(page).to_have_url(re.compile("component=payments"))
+        page.locator(".chip", has_text="error").click()
+        rows = page.locator(".row")
+        expect(rows.first).to_contain_text("card gateway timed out")
+        rows.first.locator(".msg").click()
+        expect(page.locator(".detail")).to_contain_text("TimeoutError: gateway:443")
+        expect(page).to_have_url(re.compile(r"record=\d+"))
+        page.reload()
+        expect(page.locator(".detail")).to_contain_text("TimeoutError: gateway:443")
+        page.get_by_role("link", name="Surrounding lines").click()
+        expect(page.locator(".row").nth(2)).to_be_visible()
+        assert set(page.locator(".row .comp").all_inner_texts()) == {"payments"}
+        page.get_by_role("link", name="every component").click()
+        expect(page.locator(".row .comp", has_text="shop").first).to_be_visible()
+
+
+def test_the_keyboard_alone(browser: Browser, server: Server) -> None:
+    """/ searches, j walks, Enter opens, the arrows choose a range of the histogram and Enter zooms into it."""
+    with tab(browser, server) as opened:
+        page = opened.page
+        page.keyboard.press("/")
+        page.keyboard.type("gateway")
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(re.compile("q=gateway"))
+        page.keyboard.press("j")
+        page.keyboard.press("j")
+        page.keyboard.press("Enter")
+        expect(page.locator(".opened")).to_have_count(1)
+        page.locator(".plot").focus()
+        for key in ("End", "ArrowLeft", "Shift+ArrowLeft", "Shift+ArrowLeft"):
+            page.keyboard.press(key)
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(re.compile(r"since=20.*&until=20"))
+        assert "record=" not in page.url
+
+
+def test_dragging_zooms(browser: Browser, server: Server) -> None:
+    """The range that was dragged is the window of the next view."""
+    with tab(browser, server) as opened:
+        page = opened.page
+        box = page.locator(".plot svg").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 20)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 20, steps=4)
+        page.mouse.up()
+        expect(page).to_have_url(re.compile(r"since=20.*&until=20"))
+        query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(page.url).query))
+        times: list[str] = page.locator(".row time").evaluate_all("all => all.map(t => t.dateTime)")
+        assert times
+        assert all(query["since"] <= t <= query["until"] for t in times)
+
+
+def test_the_tail_shows_what_arrives(browser: Browser, server: Server) -> None:
+    """A record that matches stands on top without a reload, one that does not match never does."""
+    with tab(browser, server) as opened:
+        page = opened.open("/logs?q=arrived")
+        expect(page.get_by_role("heading", name="No record matches")).to_be_visible()
+        page.keyboard.press("t")
+        expect(page.locator("#tail-state")).to_have_text("following")
+        story = Story(5, time.time_ns())
+        story.log("shop", time.time_ns(), "INFO", "just arrived <b>bold</b>")
+        story.log("shop", time.time_ns(), "INFO", "something else")
+        story.send(server)
+        expect(page.locator(".row .msg")).to_have_text(["just arrived <b>bold</b>"])
+        expect(page).to_have_url(re.compile("tail=1"))
+        page.keyboard.press("t")
+        expect(page.locator("#tail-state")).to_have_text("")
+
+
+def test_an_error_of_the_question_stands_at_its_place(browser: Browser, server: Server) -> None:
+    """What is wrong with a parameter is said below the search line, with what would be right."""
+    with tab(browser, server) as opened:
+        page = opened.open("/logs?since=yesterday")
+        expect(page.get_by_role("alert")).to_contain_text("is no time; for example")
+        assert opened.complaints
+        opened.complaints.clear()  # the answer's own status, 400
+    status, _, body = _answer(server, "/logs.json?since=yesterday", Authorization=f"Bearer {server.token()}")
+    assert (status, json.loads(body)["error"]["code"]) == (400, "INVALID_TIME")
+
+
+def test_twins_and_exports_are_the_question_of_the_page(server: Server) -> None:
+    """JSON, JSON lines and CSV hold the same records; a page of JSON goes on where it ended."""
+    bearer = {"Authorization": f"Bearer {server.token()}"}
+    question = "component=payments&level=warn&since=2h"
+    data = json.loads(_answer(server, f"/logs.json?{question}&limit=10", **bearer)[2])
+    assert len(data["records"]) == 10
+    ids = [r["id"] for r in data["records"]]
+    while data["next_cursor"]:
+        cursor = urllib.parse.quote(data["next_cursor"])
+        data = json.loads(_answer(server, f"/logs.json?{question}&limit=10&cursor={cursor}", **bearer)[2])
+        ids += [r["id"] for r in data["records"]]
+    lines = _answer(server, f"/logs.jsonl?{question}", **bearer)[2].splitlines()
+    table = list(csv.DictReader(io.StringIO(_answer(server, f"/logs.csv?{question}", **bearer)[2].decode())))
+    assert [json.loads(line)["id"] for line in lines] == ids == [int(row["id"]) for row in table]
+    assert len(ids) == data["matched"] == data["counts"]["total"]
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 400)])
+def test_views_are_accessible(browser: Browser, server: Server, scheme: str, width: int) -> None:
+    """Axe finds nothing serious, in both colour schemes, wide and narrow; nothing runs over the edge."""
+    shape = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}, "bypass_csp": True}
+    with tab(browser, server, **shape) as opened:
+        page = opened.page
+        first = page.locator(".row").first.get_attribute("data-id")
+        for path in ("/logs", f"/logs?record={first}", f"/record/{first}", "/logs?q=nothing+like+this", "/login"):
+            opened.open(path)
+            assert not findings(page), (path, findings(page))
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
