@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from mcp_tools import arguments as read
 from mcp_tools.answers import HOUR_NS, bounds_of
 from mcp_tools.errors import UserInputError
+from mcp_tools.language import expression
 from mcp_tools.page.visit import Visit
 from storage.filters import LogQuery
 
@@ -39,7 +40,7 @@ def question(visit: Visit) -> Question:
         trace_id=read.hex_id(trace_id, "trace_id", 32) if trace_id else None,
         span_id=read.hex_id(span_id, "span_id", 16) if span_id else None,
         severity_min=read.severity(severity) if severity else None,
-        text=given("q"),
+        query=expression(given("q")),
         since_ns=None if everywhere else since_ns,
         until_ns=bounds.until_ns if given("until") else None,
         order="oldest" if order == "oldest" else "newest",

@@ -185,9 +185,11 @@ def test_the_keyboard_alone(browser: Browser, server: Server) -> None:
     with tab(browser, server) as opened:
         page = opened.page
         page.keyboard.press("/")
-        page.keyboard.type("gateway")
+        page.keyboard.type("component:payments level:>=warn gateway -slow")
         page.keyboard.press("Enter")
-        expect(page).to_have_url(re.compile("q=gateway"))
+        expect(page).to_have_url(re.compile("q=component"))
+        expect(page.locator(".row").first).to_contain_text("timed out after 3 tries")
+        expect(page.locator(".row", has_text="slow")).to_have_count(0)
         page.keyboard.press("j")
         page.keyboard.press("j")
         page.keyboard.press("Enter")
@@ -239,6 +241,10 @@ def test_an_error_of_the_question_stands_at_its_place(browser: Browser, server: 
     with tab(browser, server) as opened:
         page = opened.open("/logs?since=yesterday")
         expect(page.get_by_role("alert")).to_contain_text("is no time; for example")
+        page.get_by_label("Search the records").fill("lvl:error (timeout")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("^")
+        expect(page.get_by_label("Search the records")).to_have_value("lvl:error (timeout")
         assert opened.complaints
         opened.complaints.clear()  # the answer's own status, 400
     status, _, body = _answer(server, "/logs.json?since=yesterday", Authorization=f"Bearer {server.token()}")
@@ -248,7 +254,7 @@ def test_an_error_of_the_question_stands_at_its_place(browser: Browser, server: 
 def test_twins_and_exports_are_the_question_of_the_page(server: Server) -> None:
     """JSON, JSON lines and CSV hold the same records; a page of JSON goes on where it ended."""
     bearer = {"Authorization": f"Bearer {server.token()}"}
-    question = "component=payments&level=warn&since=2h"
+    question = "q=component:payments&level=warn&since=2h"
     data = json.loads(_answer(server, f"/logs.json?{question}&limit=10", **bearer)[2])
     assert len(data["records"]) == 10
     ids = [r["id"] for r in data["records"]]
