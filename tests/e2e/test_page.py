@@ -241,6 +241,7 @@ def test_an_error_of_the_question_stands_at_its_place(browser: Browser, server: 
     with tab(browser, server) as opened:
         page = opened.open("/logs?since=yesterday")
         expect(page.get_by_role("alert")).to_contain_text("is no time; for example")
+        opened.open("/logs")
         page.get_by_label("Search the records").fill("lvl:error (timeout")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_contain_text("^")

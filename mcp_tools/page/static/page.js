@@ -53,6 +53,13 @@ document.addEventListener("click", (event) => {
   toggle(link);
 });
 
+// A form that asks leaves out what is empty: the URL is what one sends to others.
+document.addEventListener("submit", (event) => {
+  if (event.target.method !== "get") return;
+  for (const input of event.target.querySelectorAll("input[name]")) if (!input.value) input.disabled = true;
+});
+addEventListener("pageshow", () => { for (const input of document.querySelectorAll("form input:disabled")) input.disabled = false; });
+
 // Parts that were not ready when the page was sent.
 export async function load(place) {
   const content = await part(place.dataset.load);
