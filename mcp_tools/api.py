@@ -21,6 +21,7 @@ _log = structlog.get_logger(__name__)
 
 _STATUS = {
     "FORBIDDEN": 403,
+    "CONFIRM_MISMATCH": 409,
     "UNKNOWN_TRACE": 404,
     "UNKNOWN_SPAN": 404,
     "NOT_YET": 404,
@@ -41,7 +42,7 @@ _PATHS: dict[str, str] = {
 
 
 # What changes something is POST; its arguments are the JSON object of the body.
-_POST_PATHS = {"/levels": "logger_set_level"}
+_POST_PATHS = {"/levels": "logger_set_level", "/clear": "logger_clear"}
 _LISTS = {"group_by", "span_ids", "fields"}
 _BODY_BYTES_MAX = 64 * 1024
 

@@ -107,7 +107,10 @@ def _listed(name: str, tool: Tool) -> McpTool:
         description=tool.description,
         input_schema=input_schema(tool),
         annotations=ToolAnnotations(
-            read_only_hint=tool.role == "read", destructive_hint=False, idempotent_hint=True, open_world_hint=False
+            read_only_hint=tool.role == "read",
+            destructive_hint=tool.destructive,
+            idempotent_hint=not tool.destructive,
+            open_world_hint=False,
         ),
     )
 

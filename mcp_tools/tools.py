@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcp_tools.answers import Answer, Arguments, Asked
+from mcp_tools.clearing import ClearArguments, logger_clear
 from mcp_tools.levels import GetLevelsArguments, SetLevelArguments, logger_get_levels, logger_set_level
 from mcp_tools.logs import QueryArguments, logger_query
 from mcp_tools.overview import OverviewArguments, StatsArguments, logger_overview, logger_stats
@@ -25,6 +26,7 @@ class Tool:
     title: str
     description: str
     role: str = "read"
+    destructive: bool = False
     also: tuple[str, ...] = ()
     """Other roles that may call it."""
 
@@ -84,5 +86,14 @@ TOOLS: dict[str, Tool] = {
         "Raise or lower the level of a component's loggers in all of its running processes, for ttl; it falls back by "
         "itself. Answers how many processes applied it.",
         role="control",
+    ),
+    "logger_clear": Tool(
+        ClearArguments,
+        logger_clear,
+        "Delete records",
+        "Delete records for good, in two calls: the first counts exactly what would go and returns confirm; the second "
+        "with the same arguments and confirm, within 5 minutes, deletes just that. Let a person decide in between.",
+        role="admin",
+        destructive=True,
     ),
 }

@@ -96,6 +96,11 @@ class Settings(TlsSettings, BaseSettings):
     database_read_url: SecretStr | None = Field(
         default=None, description="The same as its read role; not set: OTEL_INGEST_DATABASE_URL"
     )
+    database_erase_url: SecretStr | None = Field(
+        default=None,
+        description="The same as its eraser role, for logger_clear; not set: OTEL_INGEST_DATABASE_URL, and without "
+        "that nothing can be deleted on demand",
+    )
     data_dir: Path = Field(
         default=Path(".otel-ingest"),
         description="Directory of the embedded PostgreSQL and the first tokens; made with mode 0700",

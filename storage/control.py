@@ -1,15 +1,12 @@
-"""What changes something: every act and its audit entry in one transaction, refused attempts as well.
+"""What changes something: every act and its audit entry in one transaction, refused attempts as well."""
 
-``audit_log`` is only ever added to, here and nowhere else.
-"""
-
-from typing import Any
-
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage import levels
+from storage.audit import audit
+from storage.clearing import Eraser
 from storage.dberrors import translate
 from storage.level_config import NewOverride
 from storage.mapping import ns_of
@@ -23,15 +20,17 @@ _OUTCOME_CHARS_MAX = 500
 class Control:
     """Acts on the store through ``engine`` (``storage.engine.write_engine``). All methods raise StoreError."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, eraser: Eraser | None = None) -> None:
         self._engine = engine
+        self.eraser = eraser
+        """What may delete; None: nothing here may."""
 
     async def set_level(self, new: NewOverride, role: str, arguments: JsonObject) -> LevelOverride:
         """Put a level in force for a limited time; the entry of the audit log is part of it."""
         try:
             async with self._engine.begin() as connection:
                 override = await levels.set_level(connection, new)
-                await _audit(connection, new.set_by, role, "logger_set_level", arguments, _DONE)
+                await audit(connection, new.set_by, role, "logger_set_level", arguments, _DONE)
         except SQLAlchemyError as error:
             raise translate(error) from error
         return override
@@ -43,7 +42,7 @@ class Control:
         try:
             async with self._engine.begin() as connection:
                 ended = await levels.end(connection, component, logger)
-                await _audit(connection, caller, role, "logger_set_level", arguments, _DONE)
+                await audit(connection, caller, role, "logger_set_level", arguments, _DONE)
         except SQLAlchemyError as error:
             raise translate(error) from error
         return ended
@@ -52,7 +51,7 @@ class Control:
         """Write down a call that was not carried out."""
         try:
             async with self._engine.begin() as connection:
-                await _audit(connection, caller, role, action, arguments, f"refused: {why}"[:_OUTCOME_CHARS_MAX])
+                await audit(connection, caller, role, action, arguments, f"refused: {why}"[:_OUTCOME_CHARS_MAX])
         except SQLAlchemyError as error:
             raise translate(error) from error
 
@@ -79,10 +78,3 @@ class Control:
             )
             for row in rows
         ]  # fmt: skip
-
-
-async def _audit(
-    connection: AsyncConnection, caller: str, role: str, action: str, arguments: Any, outcome: str
-) -> None:
-    row = {"caller": caller, "role": role, "action": action, "arguments": arguments, "outcome": outcome}
-    await connection.execute(insert(audit_log).values(row))

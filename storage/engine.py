@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from storage.config import StorageConfig
 from storage.errors import PermanentStoreError
 
-__all__ = ["AsyncEngine", "psycopg_url", "read_engine", "session_options", "write_engine"]
+__all__ = ["AsyncEngine", "erase_engine", "psycopg_url", "read_engine", "session_options", "write_engine"]
 
 # What a database or a role may have set otherwise, and what our SQL, COPY and the reading of answers rely on.
 _SESSION = {
@@ -75,6 +75,17 @@ def read_engine(config: StorageConfig) -> AsyncEngine:
         pool_size=config.readers,
         timeout_s=config.read_timeout_s,
         default_transaction_read_only="on",
+    )
+
+
+def erase_engine(config: StorageConfig) -> AsyncEngine:
+    """Return the engine of deletion on demand: two at a time, each statement with the time a write has."""
+    return _engine(
+        config,
+        pool_size=2,
+        timeout_s=config.write_timeout_s,
+        lock_timeout=_ms(config.lock_timeout_s),
+        idle_in_transaction_session_timeout=_ms(config.write_timeout_s),
     )
 
 

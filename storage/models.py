@@ -175,6 +175,22 @@ audit_log = Table(
 )
 
 
+clear_previews = Table(
+    "clear_previews",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("confirm_hash", LargeBinary, nullable=False, unique=True, comment="SHA-256 of the confirmation"),
+    Column("caller", Text, nullable=False, comment="Who asked; nobody else may confirm"),
+    Column("asked", JSONB, nullable=False, comment="The question as it was asked"),
+    Column("query", JSONB, nullable=False, comment="The question as it was understood, times in ns"),
+    Column("watermark", BigInteger, nullable=False, comment="Rows of transactions before this one were counted"),
+    Column("counts", JSONB, nullable=False, comment="Rows by signal"),
+    Column("made_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("used_at", DateTime(timezone=True)),
+)
+
+
 def _digest_table(name: str, *columns: Column[Any]) -> Table:
     """Return one table of a ring of ``storage.digests``."""
     return Table(

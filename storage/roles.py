@@ -1,7 +1,8 @@
-"""Three roles: the owner migrates and makes tokens; the writer adds; the reader looks.
+"""Four roles: the owner migrates and makes tokens; the writer adds; the reader looks; the eraser deletes on demand.
 
-The writer cannot read or delete telemetry, nor list tokens; the reader can select telemetry and nothing else. What a
-wrong statement could do is thereby PostgreSQL's to refuse, not ours to avoid. Everything here is idempotent.
+The writer cannot read or delete telemetry, nor list tokens; the reader can select telemetry and nothing else; the
+eraser deletes telemetry and adds to the audit log, which it can neither read nor change. What a wrong statement could
+do is thereby PostgreSQL's to refuse, not ours to avoid. Everything here is idempotent.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from storage.errors import PermanentStoreError
 
 WRITER = "otel_ingest_writer"
 READER = "otel_ingest_reader"
+ERASER = "otel_ingest_eraser"
 # A start waits for this while PostgreSQL answers nothing, and the senders wait for the start.
 _CONNECT_TIMEOUT_S = 3
 _LOCK_KEY = 0x6F74_6C70_0002  # the one of migrations: grants follow them
@@ -39,6 +41,7 @@ WRITER_TABLES: Mapping[str, str] = {
     "agents": "SELECT, INSERT, UPDATE, DELETE",
     # Only ever added to.
     "audit_log": "SELECT, INSERT",
+    "clear_previews": "",
     "alembic_version": "SELECT",
     "tokens": "",
 }
@@ -48,9 +51,20 @@ READER_TABLES: Mapping[str, str] = {
     "scopes": "SELECT",
     "rejected_records": "SELECT",
     **dict.fromkeys((*_DIGESTS, "spooled_requests", "level_overrides", "agents", "audit_log"), ""),
+    "clear_previews": "",
     "alembic_version": "SELECT",
     "tokens": "",
 }
+ERASER_TABLES: Mapping[str, str] = {
+    **dict.fromkeys(_TELEMETRY, "SELECT, DELETE"),
+    **dict.fromkeys(("resources", "scopes", "rejected_records", *_DIGESTS, "spooled_requests"), ""),
+    **dict.fromkeys(("level_overrides", "agents"), ""),
+    "clear_previews": "SELECT, INSERT, UPDATE, DELETE",
+    "audit_log": "INSERT",
+    "alembic_version": "SELECT",
+    "tokens": "",
+}
+TABLES_OF: Mapping[str, Mapping[str, str]] = {WRITER: WRITER_TABLES, READER: READER_TABLES, ERASER: ERASER_TABLES}
 _WRITER_FUNCTIONS = (
     "otel_ingest_make_partition(text, date)",
     "otel_ingest_find_token(bytea)",
@@ -87,6 +101,8 @@ _READER_SETTINGS = {
 }
 _LOGIN_CONNECTIONS_MAX = 20  # of one login for dashboards: a page of panels at once, never all that PostgreSQL has
 _WRITER_SETTINGS = {"idle_in_transaction_session_timeout": "5min"}
+_SETTINGS_OF = {WRITER: _WRITER_SETTINGS, READER: _READER_SETTINGS, ERASER: _WRITER_SETTINGS}
+_ALL = f"{WRITER}, {READER}, {ERASER}"
 
 
 def url_as(url: str, role: str, password: str) -> str:
@@ -96,18 +112,18 @@ def url_as(url: str, role: str, password: str) -> str:
 
 def statements(schema: str, database: str, *, superuser: bool) -> list[str]:
     """PURE: return what makes the roles and gives each its rights, in order: a script for the schema's owner."""
-    script = [_create(role) for role in (WRITER, READER)]
-    for role, settings in ((WRITER, _WRITER_SETTINGS), (READER, _READER_SETTINGS)):
+    script = [_create(role) for role in TABLES_OF]
+    for role, settings in _SETTINGS_OF.items():
         script += [f"ALTER ROLE {role} SET {name} = '{value}'" for name, value in settings.items()]
     script += [
         f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC",
         f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC",
-        f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {WRITER}, {READER}",
-        f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {WRITER}, {READER}",
-        f"GRANT CONNECT ON DATABASE {database} TO {WRITER}, {READER}",
-        f"GRANT USAGE ON SCHEMA {schema} TO {WRITER}, {READER}",
+        f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {_ALL}",
+        f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {_ALL}",
+        f"GRANT CONNECT ON DATABASE {database} TO {_ALL}",
+        f"GRANT USAGE ON SCHEMA {schema} TO {_ALL}",
     ]
-    for role, tables in ((WRITER, WRITER_TABLES), (READER, READER_TABLES)):
+    for role, tables in TABLES_OF.items():
         script += [f"GRANT {rights} ON {schema}.{table} TO {role}" for table, rights in tables.items() if rights]
     script += [f"GRANT SELECT ON {schema}.{view} TO {READER}" for view in _READER_VIEWS]
     script += [f"GRANT USAGE ON SEQUENCE {schema}.{name} TO {WRITER}" for name in _SEQUENCES]
@@ -215,25 +231,25 @@ def _statements_for(connection: "psycopg.Connection[tuple[object, ...]]") -> lis
     return statements(str(row[0]), str(row[1]), superuser=bool(row[2]))
 
 
-async def usable(url: str) -> tuple[str | None, str | None]:
-    """Return the writer's and the reader's role where the user at ``url`` may take them on and they have their rights.
+async def usable(url: str) -> dict[str, str | None]:
+    """Return each role, or None where the user at ``url`` may not take it on or it lacks its rights.
 
     For a single URL: SET ROLE is a second line then, for the session could go back. Raises StoreError.
     """
     return await asyncio.to_thread(_usable, url)
 
 
-def _usable(url: str) -> tuple[str | None, str | None]:
-    found = []
+def _usable(url: str) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
     with _connection(url) as connection:
-        for role in (WRITER, READER):
+        for role in TABLES_OF:
             try:
                 with connection.transaction():
                     connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
-                    found.append(None if _missing(connection, role) else role)
+                    found[role] = None if _missing(connection, role) else role
             except psycopg.Error:
-                found.append(None)
-    return found[0], found[1]
+                found[role] = None
+    return found
 
 
 async def missing(url: str, role: str) -> list[str]:
@@ -248,7 +264,7 @@ def _missing_at(url: str, role: str) -> list[str]:
 
 def _missing(connection: "psycopg.Connection[tuple[object, ...]]", role: str) -> list[str]:
     """Return the rights of ``role`` that the current user lacks. Raises psycopg.Error: a table is not there."""
-    tables = WRITER_TABLES if role == WRITER else READER_TABLES
+    tables = TABLES_OF[role]
     asked = [
         (f"{right} on {table}", "SELECT has_any_column_privilege(%s, %s)", [table, right.split(" ", 1)[0]])
         if "(" in right

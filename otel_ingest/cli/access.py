@@ -24,6 +24,9 @@ class Access:
     read: str = field(repr=False)
     write_role: str | None = None
     read_role: str | None = None
+    erase: str | None = field(default=None, repr=False)
+    """Where logger_clear deletes; None: nowhere."""
+    erase_role: str | None = None
 
     def writing(self, settings: Settings) -> StorageConfig:
         """Return the configuration of the write side."""
@@ -32,6 +35,10 @@ class Access:
     def reading(self, settings: Settings) -> StorageConfig:
         """Return the configuration of the read side."""
         return _config(settings, self.read, self.read_role)
+
+    def erasing(self, settings: Settings) -> StorageConfig | None:
+        """Return the configuration of deletion on demand; None where there is no way to do it."""
+        return _config(settings, self.erase, self.erase_role) if self.erase is not None else None
 
     def owning(self, settings: Settings) -> StorageConfig:
         """Return the configuration of the owner. Raises PermanentStoreError where there is none."""
@@ -60,28 +67,36 @@ async def running(settings: Settings) -> Access:
         embedded.connection_url(settings.data_dir),
         embedded.role_url(settings.data_dir, roles.WRITER),
         embedded.role_url(settings.data_dir, roles.READER),
+        erase=embedded.role_url(settings.data_dir, roles.ERASER),
     )
 
 
 async def external(settings: Settings) -> Access:
     """Return the way to a PostgreSQL of one's own; one URL alone takes on the roles it may. Raises StoreError."""
-    owner, write, read = (
+    owner, write, read, erase = (
         None if secret is None else secret.get_secret_value()
-        for secret in (settings.database_url, settings.database_write_url, settings.database_read_url)
+        for secret in (
+            settings.database_url,
+            settings.database_write_url,
+            settings.database_read_url,
+            settings.database_erase_url,
+        )
     )
     fallback = owner or write
     if fallback is None:
         raise PermanentStoreError("OTEL_INGEST_DATABASE_READ_URL alone cannot store anything; set the write URL too")
-    write_role = read_role = None
-    if owner is not None and (write is None or read is None):
+    taken: dict[str, str | None] = {}
+    if owner is not None and None in (write, read, erase):
         try:
-            write_role, read_role = await roles.usable(owner)
+            taken = await roles.usable(owner)
         except RetryableStoreError as error:
             _log.warning("the roles of the database cannot be looked for now; one user does all", reason=str(error))
     return Access(
         owner,
         write or fallback,
         read or fallback,
-        write_role if write is None else None,
-        read_role if read is None else None,
+        taken.get(roles.WRITER) if write is None else None,
+        taken.get(roles.READER) if read is None else None,
+        erase or owner,
+        taken.get(roles.ERASER) if erase is None else None,
     )

@@ -100,7 +100,7 @@ def show_partitions(data_dir: DataDir = None, database_url: DatabaseUrl = None, 
 def migrate(
     with_roles: Annotated[
         bool,
-        typer.Option("--roles", help="Make the roles otel_ingest_writer and otel_ingest_reader with their rights"),
+        typer.Option("--roles", help="Make the roles otel_ingest_writer, _reader and _eraser with their rights"),
     ] = False,
     print_roles: Annotated[bool, typer.Option("--print-roles", help="Print the SQL of --roles instead")] = False,
     data_dir: DataDir = None,
@@ -108,9 +108,9 @@ def migrate(
 ) -> None:
     """Bring the schema to the newest revision; safe to run by several at once. `up` does it by itself.
 
-    With --roles the users of OTEL_INGEST_DATABASE_WRITE_URL and _READ_URL, where these are set, become members of the
-    two roles (they must exist); a URL whose user is the role itself makes a login of it, with the password of the URL.
-    Run it again after each upgrade.
+    With --roles the users of OTEL_INGEST_DATABASE_WRITE_URL, _READ_URL and _ERASE_URL, where these are set, become
+    members of the three roles (they must exist); a URL whose user is the role itself makes a login of it, with the
+    password of the URL. Run it again after each upgrade.
     """
     settings = load_settings(data_dir=data_dir, database_url=database_url)
 
@@ -124,7 +124,7 @@ def migrate(
         if with_roles:
             passwords, members = _logins(settings)
             await roles.grant(owner, passwords, members)
-            typer.echo(f"the roles {roles.WRITER} and {roles.READER} have their rights")
+            typer.echo(f"the roles {', '.join(roles.TABLES_OF)} have their rights")
 
     run(work())
 
@@ -132,7 +132,11 @@ def migrate(
 def _logins(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
     """Return role -> password for URLs of the roles themselves, and role -> user for those of others."""
     passwords, members = {}, {}
-    for role, secret in ((roles.WRITER, settings.database_write_url), (roles.READER, settings.database_read_url)):
+    for role, secret in (
+        (roles.WRITER, settings.database_write_url),
+        (roles.READER, settings.database_read_url),
+        (roles.ERASER, settings.database_erase_url),
+    ):
         if secret is None:
             continue
         user, password = roles.login_of(secret.get_secret_value())

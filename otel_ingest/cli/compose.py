@@ -42,8 +42,9 @@ from otel_ingest.server import TRANSPORTS_SHARE, Receiver
 from otel_ingest.stats import ReceiverStats
 from otel_ingest.store_state import StoreState
 from storage import levels
+from storage.clearing import Eraser
 from storage.control import Control
-from storage.engine import AsyncEngine, read_engine, write_engine
+from storage.engine import AsyncEngine, erase_engine, read_engine, write_engine
 from storage.errors import RetryableStoreError
 from storage.reader import Reader
 from storage.sink import PostgresSink
@@ -70,7 +71,7 @@ class Receiving:
     spooling: Spooling
     stats: ReceiverStats
     preparation: Preparation
-    writing: AsyncEngine
+    control: Control
     reading: AsyncEngine
 
     async def ping(self) -> float:
@@ -100,7 +101,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
         stack,
         certificates,
         sockets[2],
-        (Reader(receiving.reading, spooling.view), Control(receiving.writing), receiving.gate),
+        (Reader(receiving.reading, spooling.view), receiving.control, receiving.gate),
         (partial(readiness, spooling, receiving.ping), metrics),
         receiving.receiver.http.address,
     )
@@ -139,7 +140,7 @@ async def _start_workers(settings: Settings, stack: AsyncExitStack) -> Ready:
         stack,
         certificates,
         query_socket,
-        (Reader(reading, supervisor.spooled), Control(writing), gate),
+        (Reader(reading, supervisor.spooled), _control(settings, access, writing, stack), gate),
         (supervisor.readiness, supervisor.metrics),
         http,
     )
@@ -176,7 +177,18 @@ async def receive(
     receiver = _receiver(settings, writing, gate, stats, *sockets, certificates, spooling, preparation)
     await receiver.start()
     stack.push_async_callback(receiver.stop)
-    return Receiving(receiver, gate, spooling, stats, preparation, writing, reading)
+    control = _control(settings, access, writing, stack)
+    return Receiving(receiver, gate, spooling, stats, preparation, control, reading)
+
+
+def _control(settings: Settings, access: Access, writing: AsyncEngine, stack: AsyncExitStack) -> Control:
+    """Return what changes something; it deletes through an engine of its own, where there is a way to do so."""
+    config = access.erasing(settings)
+    if config is None:
+        return Control(writing)
+    erasing = erase_engine(config)
+    stack.push_async_callback(bounded, erasing.dispose)
+    return Control(writing, Eraser(erasing))
 
 
 async def _query_side(

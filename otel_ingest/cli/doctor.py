@@ -162,7 +162,11 @@ async def _roles(way: Access) -> list[Check]:
     for name, role, url, taken in (
         ("writer", roles.WRITER, way.write, way.write_role),
         ("reader", roles.READER, way.read, way.read_role),
+        ("eraser", roles.ERASER, way.erase, way.erase_role),
     ):
+        if url is None:
+            checks.append(Check(name, "ok", "none: nothing can be deleted on demand"))
+            continue
         if url == way.owner:
             says = f"the owner, as {taken} (SET ROLE)" if taken else "the owner itself: `otel-ingest migrate --roles`"
             checks.append(Check(name, "ok" if taken else "warning", says))

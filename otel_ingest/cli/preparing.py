@@ -26,7 +26,7 @@ _PREPARE_TIMEOUT_S = 20.0
 # With a spool, exports are taken without PostgreSQL: their senders, who wait for 10 s in all, need not wait for it.
 _START_PATIENCE_S = 3.0
 _LOOK_EVERY_S = 0.5
-ROLES = (roles.WRITER, roles.READER)
+ROLES = tuple(roles.TABLES_OF)
 
 
 class Preparation:
@@ -109,8 +109,8 @@ async def open_access(settings: Settings, stack: AsyncExitStack) -> Access:
     stack.push_async_callback(server.stop)
     keeper = asyncio.create_task(_keep_running(server.revive))
     stack.push_async_callback(end, keeper)
-    write, read = (roles.url_as(server.url, role, embedded.role_password(settings.data_dir, role)) for role in ROLES)
-    return Access(server.url, write, read)
+    urls = {role: roles.url_as(server.url, role, embedded.role_password(settings.data_dir, role)) for role in ROLES}
+    return Access(server.url, urls[roles.WRITER], urls[roles.READER], erase=urls[roles.ERASER])
 
 
 async def _keep_running(revive: Callable[[], Awaitable[bool]]) -> None:

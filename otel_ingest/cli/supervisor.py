@@ -42,7 +42,7 @@ def order_line(settings: Settings, access: Access, grpc: str, http: str) -> byte
     values = {name: _plain(getattr(settings, name)) for name in type(settings).model_fields}
     values |= {"grpc_endpoint": grpc, "http_endpoint": http}
     given = {name: value for name, value in values.items() if value is not None}
-    way = asdict(access) | {"owner": None}
+    way = asdict(access) | {"owner": None, "erase": None}
     return json.dumps({"settings": given, "access": way}).encode() + b"\n"
 
 

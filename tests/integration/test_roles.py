@@ -17,7 +17,7 @@ from storage.reader import Reader
 from storage.sink import PostgresSink
 from tests.factories import batch_of, log_row
 
-PASSWORDS = {roles.WRITER: "w" * 20, roles.READER: "r" * 20}
+PASSWORDS = {roles.WRITER: "w" * 20, roles.READER: "r" * 20, roles.ERASER: "e" * 20}
 PARTITION = partitions.partition_name("log_records", int(time.time() // 86_400))
 
 # SQLSTATE 42501 insufficient_privilege unless said otherwise.
@@ -72,6 +72,22 @@ FORBIDDEN = {
         "SELECT otel_ingest_make_partition('tokens', '2020-01-01')",
         "SELECT otel_ingest_make_partition('resources; DROP TABLE tokens', '2020-01-01')",
     ],
+    roles.ERASER: [
+        *(
+            statement
+            for statement in FORBIDDEN_TO_BOTH
+            if not statement.startswith("DELETE FROM") or "audit" in statement
+        ),
+        "DELETE FROM resources",
+        "SELECT * FROM audit_log",
+        "TRUNCATE audit_log",
+        "INSERT INTO log_records (time) VALUES (now())",
+        "UPDATE spans SET name = 'x'",
+        "SELECT component FROM resources",
+        "SELECT * FROM otel_ingest_find_token('x')",
+        "SELECT otel_ingest_make_partition('log_records', '2020-01-01')",
+        "SELECT * FROM level_overrides",
+    ],
     roles.READER: [
         *FORBIDDEN_TO_BOTH,
         "INSERT INTO resources VALUES (gen_random_uuid(), 'x', '{}', 0, '')",
@@ -102,7 +118,7 @@ def libpq(url: str) -> str:
     return url.replace("+psycopg", "")
 
 
-@pytest.mark.parametrize("role", [roles.WRITER, roles.READER])
+@pytest.mark.parametrize("role", list(roles.TABLES_OF))
 def test_what_each_role_is_refused(as_role: Callable[[str], str], role: str) -> None:
     """Every statement of the list, in a session without limits of its own: refused for want of the right."""
     allowed = []
@@ -165,7 +181,7 @@ def test_the_reader_has_limits_of_its_own(as_role: Callable[[str], str]) -> None
 async def test_one_url_takes_on_the_roles(as_role: Callable[[str], str], database_url: str) -> None:
     """The owner's URL with SET ROLE: the reader's engine cannot write though its user could."""
     as_role(roles.READER)
-    assert await roles.usable(database_url) == (roles.WRITER, roles.READER)
+    assert await roles.usable(database_url) == {role: role for role in roles.TABLES_OF}
 
     reading = read_engine(StorageConfig(database_url, role=roles.READER))
     async with reading.connect() as connection:
@@ -176,7 +192,7 @@ async def test_one_url_takes_on_the_roles(as_role: Callable[[str], str], databas
 
 async def test_without_rights_the_roles_are_not_taken_on(database_url: str) -> None:
     """Another database of the same cluster, where nothing was granted: the one user does all, as before."""
-    assert await roles.usable(database_url) == (None, None)
+    assert await roles.usable(database_url) == dict.fromkeys(roles.TABLES_OF)
 
 
 async def test_granting_again_changes_nothing(as_role: Callable[[str], str], database_url: str) -> None:
@@ -186,6 +202,7 @@ async def test_granting_again_changes_nothing(as_role: Callable[[str], str], dat
     await roles.grant(database_url)
     assert await roles.missing(as_role(roles.WRITER), roles.WRITER) == []
     assert await roles.missing(as_role(roles.READER), roles.READER) == []
+    assert await roles.missing(as_role(roles.ERASER), roles.ERASER) == []
 
     await migrate.check(database_url)
     await migrate.downgrade(database_url, "0004")
@@ -203,6 +220,7 @@ def test_every_table_has_its_rights_decided() -> None:
 
     assert set(roles.WRITER_TABLES) == known
     assert set(roles.READER_TABLES) == known
+    assert set(roles.ERASER_TABLES) == known
 
 
 async def test_the_script_can_be_run_by_hand(database_url: str) -> None:
@@ -211,4 +229,4 @@ async def test_the_script_can_be_run_by_hand(database_url: str) -> None:
     with psycopg.connect(libpq(database_url), autocommit=True) as connection:
         connection.execute((";\n".join(script) + ";").encode())
 
-    assert await roles.usable(database_url) == (roles.WRITER, roles.READER)
+    assert await roles.usable(database_url) == {role: role for role in roles.TABLES_OF}
