@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_tools.api import JsonApi
+from mcp_tools.jaeger import Jaeger, OtlpTrace
 from mcp_tools.page.routes import Page
 from mcp_tools.server import QueryServer, Who
 from mcp_tools.store_away import StoreAway
@@ -108,6 +109,7 @@ def build_query_app(
     base_url: str,
     readiness: Readiness,
     metrics: Metrics,
+    otlp: OtlpTrace,
     doors: Doors = Doors(),
     otlp_url: str = "http://127.0.0.1:4318",
 ) -> Starlette:
@@ -156,6 +158,7 @@ def build_query_app(
             Route("/readyz", ready),
             Route("/metrics", _exposition(metrics)),
             Mount("/api/v1", JsonApi(reader, control, verify)),
+            *Jaeger(reader, otlp, verify).routes(),
             Mount("/", mcp_app),
         ],
     )

@@ -12,19 +12,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.dberrors import translate
 from storage.errors import PermanentStoreError
 from storage.filters import LogQuery, TraceQuery
-from storage.reading import info, logs, messages, stats, trace_parts, traces
+from storage.reading import info, logs, messages, services, stats, trace_parts, traces, whole
 from storage.reading.trace_parts import PartsQuery, Place
 from storage.views import (
+    Call,
     ComponentStats,
     LogCount,
     LogEntry,
     LogNode,
+    Operation,
     Page,
+    ServiceSpans,
     SpanEntry,
     Spooled,
     StoreInfo,
     TraceOutline,
     TraceSummary,
+    WholeTrace,
 )
 
 _UNFIT = "the question holds a value PostgreSQL cannot hold: NUL, half a surrogate pair, NaN, or a number too large"
@@ -94,6 +98,11 @@ class Reader:
         async with self._connection() as connection:
             return await trace_parts.trace_parts(connection, query)
 
+    async def whole_trace(self, trace_id: str, spans_max: int, logs_max: int) -> WholeTrace | None:
+        """Return a trace with every field of its spans and log records, oldest first; None when nothing is stored."""
+        async with self._connection() as connection:
+            return await whole.whole_trace(connection, trace_id, spans_max, logs_max)
+
     async def find_traces(self, query: TraceQuery) -> Page[TraceSummary]:
         """Return one page of trace summaries. Raises InvalidCursor."""
         async with self._connection() as connection:
@@ -119,6 +128,21 @@ class Reader:
         """Return the names of all components ever seen."""
         async with self._connection() as connection:
             return await stats.components(connection)
+
+    async def operations(self, component: str, kind: int | None = None) -> list[Operation]:
+        """Return name and kind of a component's latest spans, each once, by name."""
+        async with self._connection() as connection:
+            return await services.operations(connection, component, kind)
+
+    async def spans_by_service(self, trace_ids: Sequence[str]) -> dict[str, list[ServiceSpans]]:
+        """Return, for each trace, how many spans each component has in it and how many of them failed."""
+        async with self._connection() as connection:
+            return await services.spans_by_service(connection, trace_ids)
+
+    async def calls(self, since_ns: int, until_ns: int) -> list[Call]:
+        """Return how often a component called another in [since, until)."""
+        async with self._connection() as connection:
+            return await services.calls(connection, since_ns, until_ns)
 
     async def store_info(self) -> StoreInfo:
         """Return version, sizes and edges of the store."""

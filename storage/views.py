@@ -136,6 +136,43 @@ class LogCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WholeTrace:
+    """A trace with every field, in order of time; ``*_left_out`` count what the limits of the read cut."""
+
+    trace_id: str
+    spans: list[SpanEntry]
+    logs: list[LogEntry]
+    spans_left_out: int = 0
+    logs_left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """A name that a component gives its spans, and of which kind they are."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpans:
+    """How many spans of a trace are of one component, and how many of those failed."""
+
+    component: str
+    spans: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """How often one component called another."""
+
+    parent: str
+    child: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreInfo:
     """What the store is and holds. Rows are PostgreSQL's estimates; times ns since 1970, None: nothing stored."""
 

@@ -13,12 +13,14 @@ import uvloop
 from prometheus_client import CollectorRegistry, generate_latest
 
 from mcp_tools.app import Doors, Metrics, Readiness, build_query_app
+from mcp_tools.jaeger import OtlpTrace
 from otel_ingest.batcher import Batcher
 from otel_ingest.budget import Budget
 from otel_ingest.cli.access import Access
 from otel_ingest.cli.certificates import Listeners, keep_current, known_hosts, open_certificates, public_names
 from otel_ingest.cli.common import rejected_bounds, windows
 from otel_ingest.cli.entrance import authorizer
+from otel_ingest.cli.otlp_reading import otlp_trace
 from otel_ingest.cli.preparing import Preparation, open_access
 from otel_ingest.cli.ready import Ready
 from otel_ingest.cli.spooling import Spooling, readiness
@@ -102,7 +104,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
         certificates,
         sockets[2],
         (Reader(receiving.reading, spooling.view), receiving.control, receiving.gate),
-        (partial(readiness, spooling, receiving.ping), metrics),
+        (partial(readiness, spooling, receiving.ping), metrics, partial(otlp_trace, receiving.reading)),
         receiving.receiver.http.address,
     )
     receiver = receiving.receiver
@@ -141,7 +143,7 @@ async def _start_workers(settings: Settings, stack: AsyncExitStack) -> Ready:
         certificates,
         query_socket,
         (Reader(reading, supervisor.spooled), _control(settings, access, writing, stack), gate),
-        (supervisor.readiness, supervisor.metrics),
+        (supervisor.readiness, supervisor.metrics, partial(otlp_trace, reading)),
         http,
     )
     return _ready(settings, certificates, preparation, grpc, http, query.address)
@@ -197,7 +199,7 @@ async def _query_side(
     certificates: Listeners,
     sock: socket.socket,
     store: tuple[Reader, Control, TokenGate],
-    state: tuple[Readiness, Metrics],
+    state: tuple[Readiness, Metrics, OtlpTrace],
     http: str,
 ) -> HttpListener:
     """Start the query side on a bound socket; ``http``: where the receiver listens, which the page tells."""

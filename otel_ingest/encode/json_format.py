@@ -27,7 +27,12 @@ _converters: dict[str, Callable[[Any], Any]] = {}
 
 def to_json(message: Any) -> bytes:
     """Return a message as one line of OTLP/JSON."""
-    return orjson.dumps(_message(message))
+    return orjson.dumps(to_value(message))
+
+
+def to_value(message: Any) -> dict[str, Any]:
+    """Return a message as the JSON object that ``to_json`` writes."""
+    return _message(message)
 
 
 def _message(message: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 import httpx2
@@ -17,6 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from mcp_tools.app import Verifier, build_query_app
 from mcp_tools.tools import TOOLS
+from otel_ingest.cli.otlp_reading import otlp_trace
 from storage import tokens
 from storage.config import StorageConfig
 from storage.control import Control
@@ -184,7 +186,13 @@ async def test_a_token_for_another_resource_is_refused(
 
     base = "http://127.0.0.1:4319"
     app = build_query_app(
-        Reader(engine), Control(engine), lambda text: tokens.verify(engine, text), base, ready, metrics
+        Reader(engine),
+        Control(engine),
+        lambda text: tokens.verify(engine, text),
+        base,
+        ready,
+        metrics,
+        partial(otlp_trace, engine),
     )
     transport = httpx2.ASGITransport(app)
     headers = {"Authorization": keyring["admin"]}

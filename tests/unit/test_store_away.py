@@ -20,7 +20,7 @@ async def _ready() -> tuple[bool, str]:
 def test_a_token_that_cannot_be_checked_is_not_called_wrong() -> None:
     """A 401 would make an agent forget its token; /mcp and the JSON API say 503 and Retry-After."""
     nothing: Any = None
-    app = build_query_app(nothing, nothing, _away, "http://127.0.0.1:4319", _ready, lambda: b"")
+    app = build_query_app(nothing, nothing, _away, "http://127.0.0.1:4319", _ready, lambda: b"", nothing)
     headers = {"Authorization": "Bearer oti_read_x", "Accept": "application/json, text/event-stream"}
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     with TestClient(app, base_url="http://127.0.0.1:4319") as client:
