@@ -8,6 +8,7 @@ from alembic import context
 from storage.engine import psycopg_url, session_options
 from storage.errors import PermanentStoreError
 from storage.models import metadata
+from storage.operations import PLUGIN
 
 POSTGRESQL_MIN = 150000
 
@@ -33,6 +34,7 @@ def run(connection: Connection) -> None:
         target_metadata=metadata,
         include_name=include_name,
         compare_type=True,
+        autogenerate_plugins=["alembic.autogenerate.*", PLUGIN],
     )
     with context.begin_transaction():
         context.run_migrations()

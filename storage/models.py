@@ -24,6 +24,10 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from storage.columns import LOG_RECORDS, METRIC_POINTS, SPANS, TelemetryTable
+from storage.periods import Period
+
+# The key of Table.info under which a table says that it is partitioned by time.
+TIME_PARTITIONED = "time_partitioned"
 
 metadata = MetaData(naming_convention={"ix": "%(table_name)s_%(column_0_N_name)s_idx", "pk": "%(table_name)s_pkey"})
 
@@ -40,6 +44,11 @@ _TYPES: dict[str, TypeEngine[Any]] = {
 }
 # Compared, ordered and indexed by bytes: faster than any language's rules, and the same on every system.
 _BYTEWISE = Text(collation="C")
+
+
+def time_partitioned(by: str, period: Period) -> dict[str, Any]:
+    """Return the ``info`` of a table that is partitioned by time: migrations are compared with it."""
+    return {TIME_PARTITIONED: (by, period)}
 
 
 def _telemetry_table(spec: TelemetryTable) -> Table:
@@ -70,6 +79,7 @@ def _telemetry_table(spec: TelemetryTable) -> Table:
         identifier,
         *columns[1:],
         postgresql_partition_by="RANGE (time)",
+        info=time_partitioned("time", "day"),
     )
     Index(f"{spec.name}_component_time_idx", table.c.component, table.c.time)
     if "trace_id" in table.c:
@@ -85,6 +95,15 @@ log_records = _telemetry_table(LOG_RECORDS)
 spans = _telemetry_table(SPANS)
 metric_points = _telemetry_table(METRIC_POINTS)
 TABLES = {t.name: t for t in (log_records, spans, metric_points)}
+
+time_partitions = Table(
+    "time_partitions",
+    metadata,
+    Column("table_name", Text, primary_key=True),
+    Column("partition_column", Text, nullable=False),
+    Column("default_period", Text, nullable=False, comment="hour, day or week: what its migration says"),
+    Column("period", Text, comment="What new partitions last, where that was changed; NULL: default_period"),
+)
 
 
 def _interned_table(name: str, noun: str, *own: SchemaItem) -> Table:

@@ -43,6 +43,7 @@ WRITER_TABLES: Mapping[str, str] = {
     "audit_log": "SELECT, INSERT",
     "clear_previews": "",
     "alembic_version": "SELECT",
+    "time_partitions": "SELECT",
     "tokens": "",
 }
 READER_TABLES: Mapping[str, str] = {
@@ -53,6 +54,7 @@ READER_TABLES: Mapping[str, str] = {
     **dict.fromkeys((*_DIGESTS, "spooled_requests", "level_overrides", "agents", "audit_log"), ""),
     "clear_previews": "",
     "alembic_version": "SELECT",
+    "time_partitions": "SELECT",
     "tokens": "",
 }
 ERASER_TABLES: Mapping[str, str] = {
@@ -62,11 +64,13 @@ ERASER_TABLES: Mapping[str, str] = {
     "clear_previews": "SELECT, INSERT, UPDATE, DELETE",
     "audit_log": "INSERT",
     "alembic_version": "SELECT",
+    "time_partitions": "SELECT",
     "tokens": "",
 }
 TABLES_OF: Mapping[str, Mapping[str, str]] = {WRITER: WRITER_TABLES, READER: READER_TABLES, ERASER: ERASER_TABLES}
 _WRITER_FUNCTIONS = (
     "otel_ingest_make_partition(text, date)",
+    "otel_ingest_make_partition(text, timestamptz, timestamptz)",
     "otel_ingest_find_token(bytea)",
     "otel_ingest_touch_tokens(bigint[])",
 )

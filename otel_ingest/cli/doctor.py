@@ -119,10 +119,12 @@ async def _store(settings: Settings, way: Access) -> list[Check]:
     if way.owner is None:
         return [*checks, Check("owner", "ok", "not known here: partitions and tokens are not looked at")]
     engine = write_engine(way.owning(settings))
-    there = {p.name for p in await _with(engine, partitions.list_partitions)}
+    there = await _with(engine, partitions.list_partitions)
     known = await _with(engine, tokens.list_tokens)
-    today = f"{datetime.now(UTC):%Y%m%d}"
-    missing = [t.name for t in TELEMETRY_TABLES if f"{t.name}_p{today}" not in there]
+    now = datetime.now(UTC)
+    missing = [
+        t.name for t in TELEMETRY_TABLES if not any(p.table == t.name and p.since <= now < p.until for p in there)
+    ]
     found = f"{len(there)}; {'none of today for ' + ', '.join(missing) if missing else 'today is there'}"
     checks.append(Check("partitions", "wrong" if missing else "ok", found))
     valid = [t for t in known if t.revoked_at is None and (t.expires_at is None or t.expires_at > datetime.now(UTC))]

@@ -71,6 +71,8 @@ FORBIDDEN = {
         "SELECT component FROM resources",
         "SELECT otel_ingest_make_partition('tokens', '2020-01-01')",
         "SELECT otel_ingest_make_partition('resources; DROP TABLE tokens', '2020-01-01')",
+        "SELECT otel_ingest_make_partition('tokens', '2020-01-01 00:00+00', '2020-01-02 00:00+00')",
+        "UPDATE time_partitions SET period = 'hour'",
     ],
     roles.ERASER: [
         *(
@@ -96,6 +98,7 @@ FORBIDDEN = {
         "SELECT nextval('log_records_id_seq')",
         "SELECT * FROM request_digests_0",
         "SELECT otel_ingest_make_partition('log_records', '2020-01-01')",
+        "SELECT otel_ingest_make_partition('log_records', '2020-01-01 00:00+00', '2020-01-02 00:00+00')",
         "SELECT * FROM otel_ingest_find_token('x')",
         "SELECT otel_ingest_touch_tokens('{1}')",
         "SELECT pg_advisory_lock(1)",
@@ -208,7 +211,9 @@ async def test_granting_again_changes_nothing(as_role: Callable[[str], str], dat
     await migrate.downgrade(database_url, "0004")
     await migrate.upgrade(database_url)
     assert await roles.missing(as_role(roles.WRITER), roles.WRITER) == [
+        "SELECT on time_partitions",
         "EXECUTE on otel_ingest_make_partition(text, date)",
+        "EXECUTE on otel_ingest_make_partition(text, timestamptz, timestamptz)",
         "EXECUTE on otel_ingest_find_token(bytea)",
         "EXECUTE on otel_ingest_touch_tokens(bigint[])",
     ]
