@@ -37,6 +37,7 @@ _PATHS: dict[str, str] = {
     "/traces": "logger_search_traces",
     "/traces/{trace_id}": "logger_trace",
     "/stats": "logger_stats",
+    "/fields": "logger_fields",
     "/levels": "logger_get_levels",
 }
 

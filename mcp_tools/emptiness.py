@@ -1,9 +1,14 @@
 """Nothing was found: where else there is something, and which attribute was perhaps meant."""
 
 from mcp_tools import render
+from mcp_tools.errors import did_you_mean
 from storage.errors import QueryTimeout
 from storage.filters import LogQuery
 from storage.reader import Reader
+from storage.reading.signals import Selection
+
+# To suggest a name, so many of the newest records are looked at.
+_ROWS_FOR_NAMES = 1_000
 
 
 async def hints_for_nothing(reader: Reader, query: LogQuery) -> list[str]:
@@ -24,5 +29,16 @@ async def _where_else(reader: Reader, query: LogQuery) -> list[str]:
 
 
 async def _which_attribute(reader: Reader, query: LogQuery) -> list[str]:
-    del reader, query
-    return []
+    """Return a hint for each attribute that is asked for and that no record of the component has."""
+    if not query.attributes:
+        return []
+    of_component = LogQuery(component=query.component)
+    _, values = await reader.field_values(
+        Selection(signal="logs", query=of_component), rows_max=_ROWS_FOR_NAMES, values_max=1
+    )
+    known = sorted({v.key for v in values if v.place != "field"})
+    return [
+        f'no recent record has the attribute "{render.clean(name, 60)}".{did_you_mean(name, known)}'
+        for name in query.attributes
+        if name not in known
+    ]

@@ -1,20 +1,14 @@
-"""logger_overview and logger_stats: what there is, and how much of it."""
+"""logger_overview: what there is, how it fares, and how fresh it is."""
 
 from dataclasses import asdict, replace
-from typing import Literal
 
 from pydantic import Field
 
 from mcp_tools import arguments as read
 from mcp_tools import render
-from mcp_tools.answers import Answer, Arguments, Asked, Attributes, Window, bounds_of, check_component
-from mcp_tools.errors import UserInputError
+from mcp_tools.answers import Answer, Arguments, Asked, bounds_of
 from storage.errors import RetryableStoreError
-from storage.filters import LogQuery
 from storage.reader import Reader
-
-_INTERVAL_S_MAX = 366 * 86_400
-Group = Literal["component", "severity", "event_name"]
 
 
 class OverviewArguments(Arguments):
@@ -22,17 +16,6 @@ class OverviewArguments(Arguments):
 
     since: str | None = Field(None, description="Start of the window. Default 1h")
     until: str | None = None
-
-
-class StatsArguments(Window):
-    """Arguments of logger_stats."""
-
-    group_by: list[Group] = Field(default=["component", "severity"], max_length=3)
-    interval: str | None = Field(None, description='Width of a time bin, for example "1m"; none: one total')
-    severity_min: str | None = None
-    text: str | None = Field(None, min_length=1)
-    attributes: Attributes = Field(default_factory=dict)
-    top: int = Field(100, ge=1, le=1000)
 
 
 async def logger_overview(reader: Reader, args: OverviewArguments, asked: Asked) -> Answer:
@@ -78,49 +61,3 @@ async def logger_overview(reader: Reader, args: OverviewArguments, asked: Asked)
         "untrusted_data": True,
     }
     return Answer(text, data, found=bool(stats))
-
-
-async def logger_stats(reader: Reader, args: StatsArguments, asked: Asked) -> Answer:
-    """Return exact counts of log records by group and time bin."""
-    await check_component(reader, args.component)
-    bounds = bounds_of(args.since, args.until, asked.now_ns)
-    interval_s = None
-    if args.interval:
-        interval_s = read.duration_ns(args.interval, "interval") // read.NS
-        if not 1 <= interval_s <= _INTERVAL_S_MAX:
-            raise UserInputError(
-                "INVALID_DURATION",
-                f'interval={args.interval!r} must be 1s to 366d, for example "1m"',
-            )
-    query = LogQuery(
-        component=args.component,
-        severity_min=read.severity(args.severity_min) if args.severity_min else None,
-        text=args.text,
-        attributes=args.attributes,
-        since_ns=bounds.since_ns,
-        until_ns=bounds.until_ns,
-    )
-    counts = await reader.log_counts(query, list(dict.fromkeys(args.group_by)), interval_s, args.top + 1)
-    cut = len(counts) > args.top
-    rows = [
-        {"start": render.time_of(c.start_ns) if c.start_ns is not None else None}
-        | {k: render.clean(str(v), 120) for k, v in c.group.items()}
-        | {"count": c.count}
-        for c in counts[: args.top]
-    ]
-    lines = ["  ".join(str(v) for v in row.values() if v is not None) for row in rows]
-    kept = render.fit(lines, args.max_tokens)
-    total = sum(c.count for c in counts[: len(kept)])
-    more = cut or len(kept) < len(rows)
-    summary = f"{total} log records in {len(kept)} groups" + (
-        "; there are more groups: raise top or max_tokens" if more else ""
-    )
-    text = "\n".join([summary, *([render.FENCE, *kept, render.FENCE_END] if kept else [])])
-    data = {
-        "summary": summary,
-        "groups": rows[: len(kept)],
-        "truncated": more,
-        "window": bounds.data(),
-        "untrusted_data": True,
-    }
-    return Answer(text, data, found=bool(kept))

@@ -6,9 +6,11 @@ from typing import Any
 
 from mcp_tools.answers import Answer, Arguments, Asked
 from mcp_tools.clearing import ClearArguments, logger_clear
+from mcp_tools.fields import FieldsArguments, logger_fields
 from mcp_tools.levels import GetLevelsArguments, SetLevelArguments, logger_get_levels, logger_set_level
 from mcp_tools.logs import QueryArguments, logger_query
-from mcp_tools.overview import OverviewArguments, StatsArguments, logger_overview, logger_stats
+from mcp_tools.overview import OverviewArguments, logger_overview
+from mcp_tools.stats import StatsArguments, logger_stats
 from mcp_tools.trace_search import SearchTracesArguments, logger_search_traces
 from mcp_tools.traces import TraceArguments, logger_trace
 from storage.reader import Reader
@@ -68,8 +70,16 @@ TOOLS: dict[str, Tool] = {
     "logger_stats": Tool(
         StatsArguments,
         logger_stats,
-        "Counts",
-        "Exact counts of log records by component, severity or event name, in all or by time bins.",
+        "Numbers",
+        "Exact numbers of log records, spans or metric points: count, rate, percentiles, sums, distinct values; by up "
+        "to three fields or attribute keys and by time. What is not shown is one row, so that sums are right.",
+    ),
+    "logger_fields": Tool(
+        FieldsArguments,
+        logger_fields,
+        "Fields and values",
+        "Which fields and attributes there are, of what type, on how many of the records, with their commonest values; "
+        "with key=… the exact counts of each value of one. Ask before filtering by an attribute.",
     ),
     "logger_get_levels": Tool(
         GetLevelsArguments,

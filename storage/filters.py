@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Table, and_, case, or_
 
-from storage.models import log_records, resources, spans
+from storage.models import log_records, metric_points, resources, spans
 from storage.query.conditions import conditions as query_conditions
 from storage.query.tree import Node
 
@@ -115,6 +115,15 @@ def trace_conditions(query: TraceQuery) -> list[ColumnElement[bool]]:
     return conditions + _attributes(spans, query.attributes)
 
 
+def metric_conditions(query: LogQuery, name: str | None) -> list[ColumnElement[bool]]:
+    """Return the conditions on metric_points joined with resources: component, window, attributes, name."""
+    table = metric_points.c
+    conditions = _window(metric_points, query.since_ns, query.until_ns)
+    conditions += [table.component == query.component] if query.component is not None else []
+    conditions += [table.name == name] if name is not None else []
+    return conditions + _attributes(metric_points, query.attributes)
+
+
 def span_id_number(hexadecimal: str) -> int:
     """Return a span id as the store holds it."""
     return int.from_bytes(bytes.fromhex(hexadecimal), "big", signed=True)
@@ -151,7 +160,7 @@ def _effective_ns(table: Table, edge_ns: int) -> ColumnElement[int]:
     """Return the effective time, ns since 1970, of a row within the microsecond of ``edge_ns``."""
     names = ("start_time_unix_nano",) if table is spans else ("time_unix_nano", "observed_time_unix_nano")
     whole = min(edge_ns // 1000 * 1000, _INT64_MAX)
-    return case(*((table.c[name] != 0, table.c[name]) for name in names), else_=whole)
+    return case(*((table.c[name] != 0, table.c[name]) for name in names if name in table.c), else_=whole)
 
 
 def _attributes(table: Table, attributes: Mapping[str, Scalar]) -> list[ColumnElement[bool]]:

@@ -13,6 +13,9 @@ from storage.dberrors import translate
 from storage.errors import PermanentStoreError
 from storage.filters import LogQuery, TraceQuery
 from storage.reading import info, logs, messages, services, stats, trace_parts, traces, whole
+from storage.reading.aggregates import Aggregate, Aggregated, aggregate
+from storage.reading.fields import FieldValue, field_values
+from storage.reading.signals import Selection
 from storage.reading.trace_parts import PartsQuery, Place
 from storage.views import (
     Call,
@@ -123,6 +126,18 @@ class Reader:
         """Return exact counts by group and bin of time, at most ``top`` of them, oldest and largest first."""
         async with self._connection() as connection:
             return await stats.log_counts(connection, query, group_by, interval_s, top)
+
+    async def aggregate(self, ask: Aggregate) -> Aggregated:
+        """Return exact aggregates of the largest groups, and of all others as one."""
+        async with self._connection() as connection:
+            return await aggregate(connection, ask)
+
+    async def field_values(
+        self, selection: Selection, *, rows_max: int = 5_000, values_max: int = 5, prefix: str = ""
+    ) -> tuple[int, list[FieldValue]]:
+        """Return how many rows were read (the newest), and the commonest values of each key of theirs."""
+        async with self._connection() as connection:
+            return await field_values(connection, selection, rows_max=rows_max, values_max=values_max, prefix=prefix)
 
     async def components(self) -> list[str]:
         """Return the names of all components ever seen."""

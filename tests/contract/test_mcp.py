@@ -14,6 +14,7 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from mcp_tools import tools as mcp_tools
 from storage import tokens
 from storage.config import StorageConfig
 from storage.embedded import connection_url
@@ -22,7 +23,7 @@ from tests import harness
 from tests.e2e.test_up import log_request
 
 Mode = Literal["auto", "legacy"]
-TOOLS = {"logger_get_levels", "logger_overview", "logger_query", "logger_search_traces", "logger_stats", "logger_trace"}
+TOOLS = {name for name, tool in mcp_tools.TOOLS.items() if tool.role == "read"}
 TOOLS_LIST_BYTES_MAX = 16 * 1024
 
 
