@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Route
 
 from mcp_tools.errors import UserInputError
-from mcp_tools.page import counts, exports, files, logs, records, shell, tail
+from mcp_tools.page import counts, exports, files, logs, records, shell, tail, traces
 from mcp_tools.page.guard import Guard, is_of_ours, is_proven
 from mcp_tools.page.session import Sessions, VerifyToken, Visitor
 from mcp_tools.page.state import Here, href, local
@@ -24,11 +24,15 @@ VIEWS: dict[str, View] = {
     "/logs": logs.view,
     "/logs/counts": counts.view,
     "/record/{id:int}": records.view,
+    "/traces": traces.search,
+    "/trace/{trace_id}": traces.view,
+    "/trace/{trace_id}/span/{span_id}": traces.span_view,
 }
 STREAMS: dict[str, Stream] = {
     "/logs.csv": exports.csv,
     "/logs.jsonl": exports.json_lines,
     "/logs/tail": tail.stream,
+    "/trace/{trace_id}/shape.json": traces.shape,
 }
 _STATUS = {"FORBIDDEN": 403, "UNKNOWN_TRACE": 404, "UNKNOWN_ID": 404, "TIMEOUT": 504, "STORE_UNAVAILABLE": 503}
 _FORM_BYTES_MAX = 64 * 1024

@@ -118,7 +118,9 @@ def span_of(seconds: float) -> str:
 
 
 def took(ns: float) -> str:
-    """Return a duration in three digits: 640 µs, 12.1 ms, 1.50 s."""
+    """Return a duration in three digits: 640 µs, 12.1 ms, 1.50 s; from ten minutes on in whole units."""
+    if ns >= 600 * _NS:
+        return span_of(ns / _NS)
     for unit, size in (("s", _NS), ("ms", _MS), ("µs", 1_000)):
         if ns >= size:
             shown = ns / size

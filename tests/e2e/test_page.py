@@ -65,10 +65,13 @@ def _answer(server: Server, path: str, data: bytes | None = None, **headers: str
             return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
 
 
-PATHS = ("/logs", "/logs/counts", "/record/1")
+TRACE = "0" * 31 + "1"
+PATHS = ("/logs", "/logs/counts", "/record/1", "/traces", f"/trace/{TRACE}", f"/trace/{TRACE}/span/{TRACE[:16]}")
 
 
-@pytest.mark.parametrize("path", [*PATHS, "/logs.json", "/logs.csv", "/logs.jsonl", "/logs/tail"])
+@pytest.mark.parametrize(
+    "path", [*PATHS, "/logs.json", "/logs.csv", "/logs.jsonl", "/logs/tail", f"/trace/{TRACE}/shape.json"]
+)
 def test_without_a_token_nothing_is_shown(server: Server, path: str) -> None:
     """Every view, twin and stream answers 401; a browser gets the login form, which names no record."""
     status, headers, body = _answer(server, path)
@@ -269,14 +272,77 @@ def test_twins_and_exports_are_the_question_of_the_page(server: Server) -> None:
     assert len(ids) == data["matched"] == data["counts"]["total"]
 
 
+def test_a_trace_from_search_to_span(browser: Browser, told: tuple[Server, Story]) -> None:
+    """Failed traces are found; what failed first leads to its span, with its log records, and all of it is the URL."""
+    server, story = told
+    with tab(browser, server) as opened:
+        page = opened.open("/traces?q=component:payments+status:error&sort=errors")
+        expect(page.locator(".traces .row")).to_have_count(len(story.failed))
+        page.locator(".traces .row .msg").first.click()
+        expect(page.locator(".wf.live .w", has_text="charge card")).to_be_visible()
+        expect(page.locator(".wf.live .w-log", has_text="timed out after 3 tries")).to_be_visible()
+        assert page.locator(".wf.live .crit").count() > 3
+        page.locator(".failures a").first.click()
+        expect(page.locator("#detail h2")).to_contain_text("charge card")
+        expect(page.locator("#detail")).to_contain_text("timed out after 3 tries")
+        page.reload()
+        expect(page.locator("#detail h2")).to_contain_text("charge card")
+        expect(page.locator(".wf.live .chosen")).to_contain_text("charge card")
+
+
+def test_a_trace_by_the_keyboard(browser: Browser, told: tuple[Server, Story]) -> None:
+    """Arrows walk and fold, Enter opens, e goes to a failure, n to a hit; what is folded and sought is in the URL."""
+    server, story = told
+    with tab(browser, server) as opened:
+        page = opened.open(f"/trace/{story.failed[0]}")
+        tree = page.get_by_role("tree")
+        rows = tree.get_by_role("treeitem")
+        tree.focus()
+        before = rows.count()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator('.at[aria-expanded="false"]')).to_contain_text("GET inventory")
+        assert rows.count() < before
+        expect(page).to_have_url(re.compile("fold="))
+        page.reload()
+        expect(page.locator('[aria-expanded="false"]')).to_contain_text("GET inventory")
+        page.get_by_role("tree").focus()
+        page.keyboard.press("e")
+        expect(page.locator(".at")).to_contain_text("failed")
+        page.keyboard.press("Enter")
+        expect(page.locator("#detail h2")).to_be_visible()
+        page.keyboard.press("/")
+        page.keyboard.type("select stock")
+        expect(page.locator(".hit")).to_contain_text("SELECT stock")
+        expect(page.locator("#found")).to_contain_text("1 spans")
+        expect(page).to_have_url(re.compile("find=select"))
+
+
+def test_without_scripts_a_trace_is_whole(browser: Browser, told: tuple[Server, Story]) -> None:
+    """Everything of a trace can be read, and a span chosen, where no script runs."""
+    server, story = told
+    with tab(browser, server, java_script_enabled=False) as opened:
+        page = opened.open(f"/trace/{story.failed[0]}")
+        expect(page.locator(".wf .w", has_text="charge card")).to_be_visible()
+        page.locator(".wf .w", has_text="charge card").locator("a").click()
+        expect(page.locator("#detail h2")).to_contain_text("charge card")
+        opened.open("/logs?q=level:error")
+        page.locator(".row .msg").first.click()
+        expect(page.locator(".detail")).to_contain_text("TimeoutError")
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 400)])
-def test_views_are_accessible(browser: Browser, server: Server, scheme: str, width: int) -> None:
+def test_views_are_accessible(browser: Browser, told: tuple[Server, Story], scheme: str, width: int) -> None:
     """Axe finds nothing serious, in both colour schemes, wide and narrow; nothing runs over the edge."""
+    server, story = told
     shape = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}, "bypass_csp": True}
     with tab(browser, server, **shape) as opened:
         page = opened.page
         first = page.locator(".row").first.get_attribute("data-id")
-        for path in ("/logs", f"/logs?record={first}", f"/record/{first}", "/logs?q=nothing+like+this", "/login"):
+        trace = f"/trace/{story.failed[0]}"
+        span = json.loads(server.get(f"{trace}.json"))["failures"][0]["span_id"]
+        paths = ["/logs", f"/logs?record={first}", f"/record/{first}", "/logs?q=nothing", "/login", "/traces"]
+        for path in [*paths, trace, f"{trace}?span={span}"]:
             opened.open(path)
             assert not findings(page), (path, findings(page))
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path

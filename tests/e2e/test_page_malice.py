@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import time
 import urllib.parse
 import urllib.request
@@ -35,7 +36,16 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-PATHS = ("/logs", "/logs?record={id}", "/record/{id}", "/record/{id}?around=everyone", "/logs?component={malice}")
+PATHS = (
+    "/logs",
+    "/logs?record={id}",
+    "/record/{id}",
+    "/record/{id}?around=everyone",
+    "/logs?component={malice}",
+    "/traces",
+    "/trace/" + "ab" * 16,
+    "/trace/" + "ab" * 16 + "?span=" + "cd" * 8,
+)
 
 
 @pytest.mark.parametrize("with_policy", [True, False])
@@ -53,10 +63,12 @@ def test_nothing_a_record_says_runs(browser: Browser, server: Server, *, with_po
             assert (
                 page.locator("main :is(script, img, iframe, object, [onmouseover], [onload], [onerror])").count() == 0
             )
+            if "trace/" in path:
+                expect(page.locator(".wf.live .w").first).to_be_visible()
             text = page.locator("body").inner_text()
             assert not {"\u202e", "\x1b", "\x07", "\u2028"} & set(text)
-            assert "ESC" in text
-            assert "U+202E" in text
+            assert re.search("ESC|⟨001B⟩", text), path
+            assert re.search("202E", text), path
 
 
 def test_opened_and_followed_in_place(browser: Browser, server: Server) -> None:
@@ -74,6 +86,11 @@ def test_opened_and_followed_in_place(browser: Browser, server: Server) -> None:
 
 def test_twins_hold_no_markup(server: Server) -> None:
     """JSON and JSON lines have no "<" at all, and still say what was sent."""
+    trace = "/trace/" + "ab" * 16
+    for path in (trace + ".json", trace + "/shape.json", trace + "/span/" + "cd" * 8 + ".json", "/traces.json"):
+        body = server.get(path)
+        assert b"<" not in body
+        assert b"window.pwned=1" in body
     for path in ("/logs.json", "/logs.jsonl"):
         body = server.get(path)
         assert b"<" not in body
