@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken
@@ -13,12 +14,13 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_tools.api import JsonApi
 from mcp_tools.jaeger import Jaeger, OtlpTrace
+from mcp_tools.oauth import AccessTokens, OAuth, metadata
 from mcp_tools.page.routes import Page
 from mcp_tools.server import QueryServer, Who
 from mcp_tools.store_away import StoreAway
@@ -84,7 +86,7 @@ class Verifier:
         if found is None:
             return None
         scopes = [role for role in ("read", "control", "admin", "ingest") if allows(found.role, role)]
-        scopes += [_TOOLS_SCOPE] if found.role != "ingest" else []
+        scopes += [_TOOLS_SCOPE] if {"read", "control"} & set(scopes) else []
         return AccessToken(
             token=token,
             client_id=f"{found.id}:{found.name}",
@@ -98,7 +100,8 @@ def _who() -> Who:
     access = get_access_token()
     if access is None:
         return Who("", "")
-    role = "admin" if "admin" in access.scopes else next(s for s in access.scopes if s != _TOOLS_SCOPE)
+    roles = [scope for scope in access.scopes if scope != _TOOLS_SCOPE]
+    role = "admin" if "admin" in roles else "+".join(roles)
     return Who(role, access.client_id)
 
 
@@ -112,15 +115,20 @@ def build_query_app(
     otlp: OtlpTrace,
     doors: Doors = Doors(),
     otlp_url: str = "http://127.0.0.1:4318",
+    oauth: OAuth | None = None,
 ) -> Starlette:
     """Return the application that answers at ``base_url`` (http://host:port, or https).
 
-    ``otlp_url``: where services send to, for a page that has nothing to show yet.
+    ``otlp_url``: where services send to, for a page that has nothing to show yet. ``oauth``: whose access tokens are
+    taken besides those of ``verify``.
     """
-    resource_url = f"{base_url}/mcp"
+    resource_url = f"{base_url}/mcp" if oauth is None else oauth.resource
+    if oauth is not None:
+        verify = AccessTokens(oauth, verify).verify
+        doors = replace(doors, hosts=(*doors.hosts, urlsplit(oauth.resource).netloc))
     auth = AuthSettings.model_validate(
         {
-            "issuer_url": base_url,
+            "issuer_url": base_url if oauth is None else oauth.issuer,
             "resource_server_url": resource_url,
             "required_scopes": [_TOOLS_SCOPE],
             "validate_token_resource": True,
@@ -154,6 +162,7 @@ def build_query_app(
         middleware=[Middleware(FieldValues)],
         routes=[
             *page.routes(),
+            *(_metadata_routes(oauth) if oauth is not None else []),
             Route("/healthz", _text(lambda: "alive")),
             Route("/readyz", ready),
             Route("/metrics", _exposition(metrics)),
@@ -162,6 +171,16 @@ def build_query_app(
             Mount("/", mcp_app),
         ],
     )
+
+
+def _metadata_routes(oauth: OAuth) -> list[Route]:
+    """Return where clients look for the issuer: the library's own answer would name our inner scope as the issuer's."""
+
+    async def endpoint(_: Request) -> Response:
+        return JSONResponse(metadata(oauth), headers={"Access-Control-Allow-Origin": "*"})
+
+    path = urlsplit(oauth.resource).path.rstrip("/")
+    return [Route(f"/.well-known/oauth-protected-resource{path}", endpoint, methods=["GET"])]
 
 
 def _text(content: Callable[[], str]) -> Any:

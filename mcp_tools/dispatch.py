@@ -53,9 +53,9 @@ async def _answer(tool: Tool, reader: Reader, name: str, arguments: dict[str, An
     """Check the role, then the arguments, then ask."""
     role = asked.role
     if not tool.open_to(role):
+        needed = " or ".join((tool.role, *tool.also))
         raise UserInputError(
-            "FORBIDDEN",
-            f"{name} needs the role {' or '.join((tool.role, *tool.also))}; your token has {role}. Nothing was done.",
+            "FORBIDDEN", f"{name} needs the role {needed}; your token has {role or 'none'}. Nothing was done."
         )
     known = list(tool.arguments.model_fields)
     for argument in arguments:

@@ -25,7 +25,7 @@ class StoreAway:
 def answer(error: StoreError) -> Response:
     """Return the answer to a request whose token cannot be checked now."""
     return PlainTextResponse(
-        f"the store is away, tokens cannot be checked: {error}\n",
+        f"tokens cannot be checked now: {error}\n",
         503,
         {"Retry-After": str(RETRY_S), "Cache-Control": "no-store"},
     )

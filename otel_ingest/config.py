@@ -7,8 +7,9 @@ then the defaults below. An unknown key in the file and a wrong value anywhere s
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -73,6 +74,29 @@ def _names(value: object) -> object:
 NamesField = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
+def _scopes(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        scope, equals, role = name.rpartition("=")
+        if not scope or not equals or role not in {"read", "control", "admin"}:
+            raise ValueError(f"{name!r} is not scope=role with the role read, control or admin")
+    return names
+
+
+ScopesField = Annotated[NamesField, AfterValidator(_scopes)]
+
+
+def _issuer(value: str) -> str:
+    """Take https, and plain http on this machine alone: who can change the answer makes tokens."""
+    parts = urlsplit(value)
+    local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if not parts.hostname or parts.query or parts.fragment or not (parts.scheme == "https" or local):
+        raise ValueError(f"{value!r} is not https://host/… (http:// on loopback alone, no query, no fragment)")
+    return value
+
+
+IssuerField = Annotated[str, AfterValidator(_issuer)]
+
+
 class Settings(TlsSettings, BaseSettings):
     """Every setting of otel-ingest, with its unit, default and reason."""
 
@@ -135,6 +159,23 @@ class Settings(TlsSettings, BaseSettings):
     query_allowed_origins: NamesField = Field(
         default=(),
         description="Origins of web pages (https://host), comma-separated, that may use /mcp besides its own",
+    )
+    oauth_issuer: IssuerField | None = Field(
+        default=None,
+        description="Issuer (https://…) whose OAuth access tokens the query side takes besides its own; docs/mcp.md",
+    )
+    oauth_resource: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#\s]+/mcp$",
+        description="This server as its clients know it, https://host/mcp: the audience of access tokens; not set: the "
+        "address it listens on",
+    )
+    oauth_jwks_url: IssuerField | None = Field(
+        default=None, description="Where the issuer's keys are; not set: where its metadata says"
+    )
+    oauth_scopes: ScopesField = Field(
+        default=("telemetry:read=read", "telemetry:control=control", "telemetry:admin=admin"),
+        description="Scopes of access tokens and the role of each, scope=role, comma-separated",
     )
     body_bytes_max: int = Field(
         default=64 * _MIB,

@@ -39,8 +39,11 @@ _COLUMNS = [c for c in tokens.c if c.name != "token_hash"]
 
 
 def allows(role: str, needed: str) -> bool:
-    """Whether a token of ``role`` may do what needs ``needed``: each role is one alone, admin is all of them."""
-    return role in {needed, "admin"}
+    """Whether a token of ``role`` may do what needs ``needed``: each role is one alone, admin is all of them.
+
+    An OAuth token may have several, as in ``read+control``; one without any may do nothing.
+    """
+    return not {needed, "admin"}.isdisjoint(role.split("+"))
 
 
 async def create(engine: AsyncEngine, name: str, role: str, expires_at: datetime | None = None) -> tuple[str, Token]:

@@ -20,6 +20,7 @@ from otel_ingest.cli.access import Access
 from otel_ingest.cli.certificates import Listeners, keep_current, known_hosts, open_certificates, public_names
 from otel_ingest.cli.common import rejected_bounds, windows
 from otel_ingest.cli.entrance import authorizer
+from otel_ingest.cli.issuer import oauth_of
 from otel_ingest.cli.otlp_reading import otlp_trace
 from otel_ingest.cli.preparing import Preparation, open_access
 from otel_ingest.cli.ready import Ready
@@ -204,14 +205,16 @@ async def _query_side(
 ) -> HttpListener:
     """Start the query side on a bound socket; ``http``: where the receiver listens, which the page tells."""
     reader, control, gate = store
+    base_url = f"{settings.scheme('query')}://{address_of(sock)}"
     app = build_query_app(
         reader,
         control,
         gate.verify,
-        f"{settings.scheme('query')}://{address_of(sock)}",
+        base_url,
         *state,
         Doors(known_hosts(settings, certificates), settings.query_allowed_origins),
         Ready(settings, "", http, "", "", public_names(certificates)).url("http"),
+        oauth_of(settings, base_url),
     )
     own = certificates.get("query")
     query = HttpListener(app, sock, drain_timeout_s=min(_QUERY_DRAIN_S, settings.drain_timeout_s), certificates=own)
