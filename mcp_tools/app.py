@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_tools.api import JsonApi
 from mcp_tools.jaeger import Jaeger, OtlpTrace
+from mcp_tools.loki.routes import Loki
 from mcp_tools.oauth import AccessTokens, OAuth, metadata
 from mcp_tools.page.routes import Page
 from mcp_tools.server import QueryServer, Who
@@ -168,6 +169,7 @@ def build_query_app(
             Route("/metrics", _exposition(metrics)),
             Mount("/api/v1", JsonApi(reader, control, verify)),
             *Jaeger(reader, otlp, verify).routes(),
+            *Loki(reader, verify).routes(),
             Mount("/", mcp_app),
         ],
     )

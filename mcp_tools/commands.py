@@ -3,10 +3,8 @@
 import asyncio
 import json
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -16,10 +14,10 @@ from mcp_tools.answers import Answer
 from mcp_tools.arguments import severity
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
+from mcp_tools.following import POLL_S, Follower
 from storage.errors import StoreError
 from storage.filters import LogQuery
 from storage.reader import Reader
-from storage.views import LogEntry
 
 OpenReader = Callable[[], AbstractAsyncContextManager[Reader]]
 Ask = Callable[..., None]
@@ -33,10 +31,6 @@ Text = Annotated[str | None, typer.Option("--text", help="Part of the body, any 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
 # A terminal has no context to spare; agents do.
 _TOKENS = 20_000
-_TAIL_OVERLAP_IDS = 2_000
-_TAIL_POLL_S = 0.5
-_TAIL_PAGE = 1_000
-_TAIL_WINDOW_NS = 3_600_000_000_000
 
 
 def register(app: typer.Typer, open_reader: OpenReader) -> None:
@@ -187,31 +181,12 @@ async def _tail(open_reader: OpenReader, query: LogQuery, *, follow: bool, as_js
             _emit(entry, as_json=as_json)
         if not follow:
             return
-        fresh = replace(query, limit=_TAIL_PAGE, since_ns=time.time_ns() - _TAIL_WINDOW_NS)
-        known = {entry.id for entry in page.items}
-        last = max(known, default=0)
-        async for entry in _stored_after(reader, fresh, last - _TAIL_OVERLAP_IDS):
-            known.add(entry.id)  # there before the following began, and not among the latest
-            last = max(last, entry.id)
+        follower = Follower(reader, page.items)
+        await follower.begin(query)
         while True:
-            await asyncio.sleep(_TAIL_POLL_S)
-            async for entry in _stored_after(reader, fresh, last - _TAIL_OVERLAP_IDS):
-                if entry.id not in known:
-                    _emit(entry, as_json=as_json)
-                    known.add(entry.id)
-            last = max(known, default=0)
-            known = {i for i in known if i > last - 2 * _TAIL_OVERLAP_IDS}
-
-
-async def _stored_after(reader: Reader, query: LogQuery, after_id: int) -> AsyncIterator[LogEntry]:
-    """Yield all matching records stored after the id, page by page: one page may hold only what is known already."""
-    while True:
-        page = await reader.tail_logs(query, max(0, after_id))
-        for entry in page:
-            yield entry
-        if len(page) < query.limit:
-            return
-        after_id = page[-1].id
+            await asyncio.sleep(POLL_S)
+            for entry in await follower.fresh(query):
+                _emit(entry, as_json=as_json)
 
 
 def _emit(entry: Any, *, as_json: bool) -> None:

@@ -88,6 +88,7 @@ class HttpListener:
         drain_timeout_s: float,
         connections_max: int = _CONNECTIONS_MAX,
         certificates: Certificates | None = None,
+        websockets: bool = False,
     ) -> None:
         self._sock = sock
         self._server = _Server(
@@ -97,7 +98,7 @@ class HttpListener:
                 access_log=False,
                 server_header=False,
                 http=partial(BoundedProtocol, connections_max=connections_max),  # type: ignore[arg-type]
-                ws="none",
+                ws="wsproto" if websockets else "none",
                 lifespan="on",
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, int(drain_timeout_s)),

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, and_, case, or_
+from sqlalchemy import ColumnElement, Table, and_, case, or_, true
 
 from storage.models import log_records, metric_points, resources, spans
 from storage.query.conditions import conditions as query_conditions
+from storage.query.conditions import like_pattern
 from storage.query.tree import Node
 
 Scalar = str | int | float | bool
@@ -21,6 +22,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US_MAX = 253_402_300_799_000_000
 _INT64_MAX = (1 << 63) - 1
 STATUS_CODES = {"unset": 0, "ok": 1, "error": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a record's line (its body, or the event's name where it has none) holds: one of the texts, as written.
+
+    ``is_regex``: one of these regular expressions of PostgreSQL matches; ``negated``: none does.
+    """
+
+    values: tuple[str, ...]
+    is_regex: bool = False
+    negated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +50,7 @@ class LogQuery:
     text: str | None = None
     attributes: Mapping[str, Scalar] = field(default_factory=dict)
     query: Node | None = None
+    lines: tuple[Line, ...] = ()
     since_ns: int | None = None
     until_ns: int | None = None
     order: Literal["newest", "oldest"] = "newest"
@@ -91,7 +105,20 @@ def log_conditions(query: LogQuery) -> list[ColumnElement[bool]]:
     if query.text is not None:
         conditions.append(table.body.icontains(query.text, autoescape=True))
     conditions += query_conditions(query.query, log_records) if query.query is not None else []
+    conditions += [_line(line) for line in query.lines]
     return conditions + _attributes(log_records, query.attributes)
+
+
+def _line(line: Line) -> ColumnElement[bool]:
+    body, event = log_records.c.body, log_records.c.event_name
+
+    def holds(column: ColumnElement[str], value: str) -> ColumnElement[bool]:
+        if line.is_regex:
+            return column.regexp_match(value)
+        return column.like(like_pattern(("", value, "")), escape="\\")
+
+    one = or_(*(or_(holds(body, v), and_(body.is_(None), holds(event, v))) for v in line.values))
+    return one.is_not(true()) if line.negated else one
 
 
 def trace_conditions(query: TraceQuery) -> list[ColumnElement[bool]]:

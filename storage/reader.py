@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.dberrors import translate
 from storage.errors import PermanentStoreError
 from storage.filters import LogQuery, TraceQuery
-from storage.reading import info, logs, messages, services, stats, trace_parts, traces, whole
+from storage.reading import info, lines, logs, messages, services, stats, trace_parts, traces, whole
 from storage.reading.aggregates import Aggregate, Aggregated, aggregate
 from storage.reading.fields import FieldValue, field_values
 from storage.reading.signals import Selection
@@ -20,6 +20,7 @@ from storage.reading.trace_parts import PartsQuery, Place
 from storage.views import (
     Call,
     ComponentStats,
+    LineCount,
     LogCount,
     LogEntry,
     LogNode,
@@ -71,6 +72,16 @@ class Reader:
         """Return what up to ``query.limit`` log records say. Raises InvalidCursor."""
         async with self._connection() as connection:
             return await messages.read_messages(connection, query)
+
+    async def read_lines(self, query: LogQuery) -> list[LogEntry]:
+        """Return up to ``query.limit`` matching records in its order, without counting all that match."""
+        async with self._connection() as connection:
+            return await lines.read_lines(connection, query)
+
+    async def line_counts(self, query: LogQuery, origin_ns: int = 0, width_ns: int | None = None) -> list[LineCount]:
+        """Return how many match by component and severity; with ``width_ns`` by bins (start, end] of time too."""
+        async with self._connection() as connection:
+            return await lines.line_counts(connection, query, origin_ns, width_ns)
 
     async def get_log(self, identifier: int) -> LogEntry | None:
         """Return one log record by its id, or None."""

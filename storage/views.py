@@ -147,6 +147,16 @@ class WholeTrace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LineCount:
+    """How many log records of a component and a severity there are; ``bin``: number of the bin of time, from 0."""
+
+    component: str
+    severity_number: int
+    bin: int | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """A name that a component gives its spans, and of which kind they are."""
 

@@ -217,7 +217,9 @@ async def _query_side(
         oauth_of(settings, base_url),
     )
     own = certificates.get("query")
-    query = HttpListener(app, sock, drain_timeout_s=min(_QUERY_DRAIN_S, settings.drain_timeout_s), certificates=own)
+    query = HttpListener(
+        app, sock, drain_timeout_s=min(_QUERY_DRAIN_S, settings.drain_timeout_s), certificates=own, websockets=True
+    )
     await query.start()
     stack.push_async_callback(query.stop)
     return query

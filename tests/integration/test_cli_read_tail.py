@@ -17,7 +17,7 @@ async def test_following_gets_past_what_is_known(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With more known records than a page holds, a new one still comes, once, and none of the old ones."""
-    monkeypatch.setattr(commands, "_TAIL_POLL_S", 0.01)
+    monkeypatch.setattr(commands, "POLL_S", 0.01)
     now = now_us()
     old = [log_row(time=now - 1_000_000 + i, body=f"old {i}") for i in range(1_500)]
     await PostgresSink(engine).write([batch_of(old)])

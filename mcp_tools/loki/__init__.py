@@ -1,0 +1,1 @@
+"""Loki's query API over the same store: LogQL -> tree -> questions -> Loki's JSON (docs/grafana.md)."""
