@@ -7,9 +7,12 @@ transaction of the deletion.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, bindparam, cast, delete, func, literal_column, select
+from sqlalchemy import ColumnElement, Row, Table, bindparam, cast, delete, func, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text, UserDefinedType
+
+from storage.errors import PermanentStoreError
+from storage.periods import Range
 
 # Some 30 ms of one statement on a common disk, and 600 KB of tuple ids; more is asked for in more transactions.
 DELETE_ROWS_MAX = 50_000
@@ -75,3 +78,23 @@ async def _delete_from(
         literal_column("ctid") == func.any(places),
     ]
     return int((await connection.execute(delete(table).where(*here, *conditions))).rowcount)
+
+
+async def drop_detached(connection: AsyncConnection, table: str, name: str, bounds: Range) -> None:
+    """Drop a table that was a partition of ``table`` with these bounds and is detached, in the caller's transaction.
+
+    For the owner of the schema. What describes its rows goes with them. Raises PermanentStoreError where it is a
+    partition still, or again; SQLAlchemyError.
+    """
+    quoted = {"name": f'"{name}"'}
+    if (await connection.execute(text("SELECT to_regclass(:name)"), quoted)).scalar() is None:
+        return
+    await connection.execute(text(f'LOCK TABLE "{name}" IN ACCESS EXCLUSIVE MODE'))
+    is_partition = text("SELECT relispartition FROM pg_class WHERE oid = to_regclass(:name)")
+    if (await connection.execute(is_partition, quoted)).scalar_one():
+        raise PermanentStoreError(f"{name} is a partition of {table}: it is not dropped")
+    await connection.execute(text(f'DROP TABLE "{name}"'))
+    forget = "otel_ingest_forget_counts(text,timestamptz,timestamptz)"
+    if (await connection.execute(text("SELECT to_regprocedure(:name)"), {"name": forget})).scalar() is not None:
+        parameters = {"table": table, "since": bounds.since, "until": bounds.until}
+        await connection.execute(text("SELECT otel_ingest_forget_counts(:table, :since, :until)"), parameters)

@@ -105,6 +105,20 @@ time_partitions = Table(
     Column("period", Text, comment="What new partitions last, where that was changed; NULL: default_period"),
 )
 
+retention_rules = Table(
+    "retention_rules",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("signal", Text, nullable=False, comment="logs, spans or metrics"),
+    Column("component", _BYTEWISE, comment="NULL: any"),
+    Column("severity_min", Integer, comment="Of severity_number, included; NULL: any"),
+    Column("severity_max", Integer, comment="Of severity_number, included; NULL: any"),
+    Column("keep_s", BigInteger, comment="Seconds; NULL: for ever"),
+    Column("reason", Text, nullable=False),
+    Column("set_by", Text, nullable=False, comment="Name of the token"),
+    Column("set_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
 
 def _interned_table(name: str, noun: str, *own: SchemaItem) -> Table:
     """Return a table of what records share: one row for each content, ``own`` columns after the id."""

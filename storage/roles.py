@@ -44,6 +44,7 @@ WRITER_TABLES: Mapping[str, str] = {
     "clear_previews": "",
     "alembic_version": "SELECT",
     "time_partitions": "SELECT",
+    "retention_rules": "SELECT",
     "tokens": "",
 }
 READER_TABLES: Mapping[str, str] = {
@@ -55,6 +56,7 @@ READER_TABLES: Mapping[str, str] = {
     "clear_previews": "",
     "alembic_version": "SELECT",
     "time_partitions": "SELECT",
+    "retention_rules": "SELECT",
     "tokens": "",
 }
 ERASER_TABLES: Mapping[str, str] = {
@@ -65,6 +67,7 @@ ERASER_TABLES: Mapping[str, str] = {
     "audit_log": "INSERT",
     "alembic_version": "SELECT",
     "time_partitions": "SELECT",
+    "retention_rules": "SELECT, INSERT, DELETE",
     "tokens": "",
 }
 TABLES_OF: Mapping[str, Mapping[str, str]] = {WRITER: WRITER_TABLES, READER: READER_TABLES, ERASER: ERASER_TABLES}

@@ -17,6 +17,7 @@ from otel_ingest.ending import end
 from storage import embedded, levels, maintenance, migrate, probe, roles, tokens
 from storage.engine import AsyncEngine, write_engine
 from storage.errors import RetryableStoreError, StoreError
+from storage.retention import carrying_out
 from storage.turn import Turn
 
 _log = structlog.get_logger(__name__)
@@ -26,6 +27,8 @@ _PREPARE_TIMEOUT_S = 20.0
 # With a spool, exports are taken without PostgreSQL: their senders, who wait for 10 s in all, need not wait for it.
 _START_PATIENCE_S = 3.0
 _LOOK_EVERY_S = 0.5
+# Of one upkeep: the partitions of the next days must not wait for long. The rest is done the next time.
+_RETENTION_S_MAX = 60.0
 ROLES = tuple(roles.TABLES_OF)
 
 
@@ -89,6 +92,23 @@ class Preparation:
         """Do ``maintain`` when it is this receiver's turn, of all that use the database. Raises StoreError."""
         if await self._turn.is_mine():
             await self.maintain(now)
+            await self._retain(now)
+
+    async def _retain(self, now: datetime) -> None:
+        """Let go what is past its retention, with the owner's right where this receiver has it. Raises StoreError."""
+        if self._access.owner is None:
+            return
+        engine = write_engine(self._access.owning(self._settings))
+        try:
+            done = await carrying_out.apply(engine, now, _RETENTION_S_MAX)
+        finally:
+            await engine.dispose()
+        for each in done:
+            said = {"step": each.step.kind, "partition": each.step.name, "rows": each.rows, "why": each.step.reason}
+            if each.failed:
+                _log.warning("retention could not do a step, trying again", **said, failed=each.failed)
+            else:
+                _log.info("retention", **said)
 
     async def close(self) -> None:
         """Let another receiver have the turn."""

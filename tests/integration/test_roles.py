@@ -73,6 +73,8 @@ FORBIDDEN = {
         "SELECT otel_ingest_make_partition('resources; DROP TABLE tokens', '2020-01-01')",
         "SELECT otel_ingest_make_partition('tokens', '2020-01-01 00:00+00', '2020-01-02 00:00+00')",
         "UPDATE time_partitions SET period = 'hour'",
+        "DELETE FROM retention_rules",
+        "INSERT INTO retention_rules (signal, keep_s, reason, set_by) VALUES ('logs', 1, '', '')",
     ],
     roles.ERASER: [
         *(
@@ -212,6 +214,7 @@ async def test_granting_again_changes_nothing(as_role: Callable[[str], str], dat
     await migrate.upgrade(database_url)
     assert await roles.missing(as_role(roles.WRITER), roles.WRITER) == [
         "SELECT on time_partitions",
+        "SELECT on retention_rules",
         "EXECUTE on otel_ingest_make_partition(text, date)",
         "EXECUTE on otel_ingest_make_partition(text, timestamptz, timestamptz)",
         "EXECUTE on otel_ingest_find_token(bytea)",
