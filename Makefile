@@ -60,8 +60,8 @@ bench: $(VENV)/.dev ## committed records a second against raw COPY, in one run
 bench-wal: $(VENV)/.dev ## acknowledging after COMMIT against a write-ahead log always: p50, p99, throughput
 	@$(BIN)/python -m benchmarks.wal $(ARGS)
 
-roundtrip: $(VENV)/.dev ## N (10,000) generated requests of each signal and encoding, stored and exported, compared
-	@ROUNDTRIP_EXAMPLES=$(or $(N),10000) $(BIN)/python -m pytest -q tests/integration/test_export_roundtrip.py
+roundtrip: $(VENV)/.dev ## N (10,000) generated requests of each signal over HTTP (protobuf, JSON) and gRPC, stored and exported, compared
+	@ROUNDTRIP_EXAMPLES=$(or $(N),10000) $(BIN)/python -m pytest -q -s tests/integration/test_export_roundtrip.py
 
 bench-decode: $(VENV)/.dev ## CPU of a record from the body's bytes to its COPY row, without PostgreSQL
 	@$(BIN)/python -m benchmarks.decode $(ARGS)
@@ -82,6 +82,9 @@ digests: $(VENV)/.dev ## what storing each request once costs
 clients-bench: $(VENV)/.dev ## the Python distribution beside the stock one: cost of a call, what an outage loses (ARGS="--only outage")
 	@$(BIN)/python -m benchmarks.clients $(ARGS)
 
+idle-agents: $(VENV)/.dev ## what 1,000 idle processes waiting for levels cost, beside polling (ARGS="--agents 1000 --seconds 60")
+	@$(BIN)/python -m benchmarks.idle_agents $(ARGS)
+
 chaos: $(VENV)/.dev ## five minutes of seeded faults under the stock SDK, each record counted (ARGS="--seed 7 --seconds 60")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
@@ -94,4 +97,4 @@ overload: $(VENV)/.dev ## more than it can commit: memory, refusals by code, and
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) instrumentation/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: help install up demo test test-fast test-node check format conformance mcp-conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench chaos killpoints overload clean
+.PHONY: help install up demo test test-fast test-node check format conformance mcp-conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench idle-agents chaos killpoints overload clean

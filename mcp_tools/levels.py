@@ -17,8 +17,8 @@ from storage.reader import Reader
 from storage.views import AgentState, LevelOverride
 
 TTL_S_MAX = 24 * 3600
-# A process that logs learns of a change with its next batch; one that idles, with its next poll.
-ACKNOWLEDGE_WAIT_S = 4.0
+# A process whose poll is held by a receiver learns of a change within half a second, one that logs with its next batch.
+ACKNOWLEDGE_WAIT_S = 6.0
 _ACKNOWLEDGE_LOOK_S = 0.1
 _DEFAULT = "DEFAULT"
 _SHOWN_MAX = 50
@@ -138,7 +138,7 @@ def _hints(agents: Sequence[AgentState], applied: Sequence[AgentState], failed: 
     hints = [f"failed in {_process(a)}: {render.clean(a.config_error, 200)}" for a in failed[:3]]
     waiting = len(agents) - len(applied) - len(failed)
     if waiting:
-        hints.append(f"{waiting} did not answer within {ACKNOWLEDGE_WAIT_S:.0f} s; idle processes ask every 30 s")
+        hints.append(f"{waiting} did not answer within {ACKNOWLEDGE_WAIT_S:.0f} s; one that only polls asks every 30 s")
     return hints
 
 

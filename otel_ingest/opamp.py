@@ -4,11 +4,12 @@ Parsing and answering are pure; ``OpampServer`` is the shell around them. Levels
 answers any agent.
 """
 
+import asyncio
 import json
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 from opentelemetry._opamp.proto import opamp_pb2  # the OpenTelemetry project's own generated messages
@@ -23,10 +24,15 @@ PATH = "/v1/opamp"
 # An agent says a few hundred bytes; its effective configuration is the longest part.
 BODY_BYTES_MAX = 1024 * 1024
 CONFIG_KEY = "log_levels"
+# A poll that brings nothing and is answered nothing waits for so long at most: proxies cut what is silent for 30 s.
+WAIT_S_MAX = 25.0
 _UID_BYTES = 16
 _ATTRIBUTES_MAX = 64
 _TEXT_CHARS_MAX = 512
 _LOGGERS_MAX = 1_000
+# Messages that are looked up and stored at a time: a thousand agents that were told of one level answer at once, and
+# connections to PostgreSQL are needed for exports and for the tool that asks how many have it.
+_STORING_MAX = 2
 _CAPABILITIES = (
     opamp_pb2.ServerCapabilities_AcceptsStatus
     | opamp_pb2.ServerCapabilities_OffersRemoteConfig
@@ -37,22 +43,38 @@ NoteAgent = Callable[[AgentReport], Awaitable[AgentState | None]]
 """Stores a report; returns what is known of the agent, None when it never described itself. Raises StoreError."""
 
 
+class Exchanged(NamedTuple):
+    """The answer to a message, and whether it was held for news (the agent may then ask again at once)."""
+
+    body: bytes
+    held: bool
+
+
 class OpampServer:
     """Answers polls of agents."""
 
     def __init__(self, note_agent: NoteAgent, configurations: LevelConfigurations) -> None:
         self._note_agent = note_agent
         self._configurations = configurations
+        self._turns = asyncio.Semaphore(_STORING_MAX)
 
-    async def exchange(self, body: bytes) -> bytes:
-        """Return the answer to one message. Raises MalformedRequest, StoreUnavailable."""
+    async def exchange(self, body: bytes, wait_s: float = 0.0) -> Exchanged:
+        """Return the answer to one message, after ``wait_s`` at most where there is nothing to tell before.
+
+        Raises MalformedRequest, StoreUnavailable.
+        """
         report = parse(body)
         try:
-            agent = await self._note_agent(report)
-            overrides = await self._configurations.of(agent.component) if agent is not None else []
+            async with self._turns:
+                agent = await self._note_agent(report)
+                overrides = await self._configurations.of(agent.component) if agent is not None else []
         except StoreError as error:
             raise StoreUnavailable(f"levels cannot be read now: {error}") from error
-        return answer(report, agent, overrides, time.time_ns())
+        held = wait_s > 0 and agent is not None and not report.ends and self._configurations.holds()
+        if held and agent is not None and not is_news(agent, overrides):
+            news = await self._configurations.changed(agent.component, agent.config_hash, min(wait_s, WAIT_S_MAX))
+            overrides = overrides if news is None else news
+        return Exchanged(answer(report, agent, overrides, time.time_ns()), held)
 
 
 def parse(body: bytes) -> AgentReport:
@@ -86,15 +108,20 @@ def answer(report: AgentReport, agent: AgentState | None, overrides: Sequence[Le
     message = opamp_pb2.ServerToAgent(instance_uid=report.instance_uid, capabilities=_CAPABILITIES)
     if agent is None:
         message.flags = opamp_pb2.ServerToAgentFlags_ReportFullState
-    elif not report.ends:
-        wanted = configuration_hash(overrides)
-        # An agent that never had a configuration needs none to know that nothing is in force.
-        if agent.config_hash != wanted and (overrides or agent.config_hash):
-            message.remote_config.config_hash = wanted
-            file = message.remote_config.config.config_map[CONFIG_KEY]
-            file.content_type = "application/json"
-            file.body = configuration_json(overrides, now_ns)
+    elif not report.ends and is_news(agent, overrides):
+        message.remote_config.config_hash = configuration_hash(overrides)
+        file = message.remote_config.config.config_map[CONFIG_KEY]
+        file.content_type = "application/json"
+        file.body = configuration_json(overrides, now_ns)
     return bytes(message.SerializeToString())
+
+
+def is_news(agent: AgentState, overrides: Sequence[LevelOverride]) -> bool:
+    """PURE: whether an agent has another configuration than ``overrides``.
+
+    One that never had any needs none to know that nothing is in force.
+    """
+    return agent.config_hash != configuration_hash(overrides) and bool(overrides or agent.config_hash)
 
 
 def configuration_json(overrides: Sequence[LevelOverride], now_ns: int) -> bytes:

@@ -54,6 +54,7 @@ class Receiver:
         deadline_s = self.settings.drain_timeout_s
         began_s = time.monotonic()
         await self.stop_draining()
+        self.levels.release()
         await asyncio.gather(self.http.stop(), self.grpc_server.stop(deadline_s * TRANSPORTS_SHARE))
         await self.batcher.close(max(1.0, deadline_s - (time.monotonic() - began_s)))
         await self.decoder.close()

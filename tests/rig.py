@@ -1,4 +1,4 @@
-"""The write side from transport to sink without PostgreSQL: its sink opens when the test says so."""
+"""The write side from transport to sink: without PostgreSQL its sink opens when the test says so."""
 
 import asyncio
 import socket
@@ -25,7 +25,7 @@ from otel_ingest.limits import Limits
 from otel_ingest.listener import HttpListener, address_of, bind
 from otel_ingest.rate_limit import ComponentRates
 from otel_ingest.stats import ReceiverStats
-from storage.api import Outcome
+from storage.api import Outcome, RowSink
 from storage.batch import Batch
 from tests.factories import log_record, logs_request
 
@@ -67,10 +67,12 @@ class Rig:
     grpc_address: str
     grpc_server: Http2Server
 
-    def __init__(self, inflight_bytes: int = 256 * MIB, rate: int = 0, **limits: Any) -> None:
+    def __init__(
+        self, inflight_bytes: int = 256 * MIB, rate: int = 0, store: RowSink | None = None, **limits: Any
+    ) -> None:
         self.sink = HeldSink()
         self.stats = ReceiverStats(CollectorRegistry())
-        self.batcher = Batcher(self.sink, self.stats, writers=1, queue_bytes_max=256 * MIB)
+        self.batcher = Batcher(store or self.sink, self.stats, writers=1, queue_bytes_max=256 * MIB)
         self.budget = Budget(inflight_bytes)
         decoder = Decoder(Limits(**limits), 192 * MIB)
         self.ingest = Ingest(Durable(self.batcher), decoder, ComponentRates(rate), self.stats, time.time_ns)

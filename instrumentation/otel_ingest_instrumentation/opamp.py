@@ -1,7 +1,8 @@
-"""The OpAMP agent of this process (docs/opamp.md): polls for levels, at once where an export's answer has a new hash.
+"""The OpAMP agent of this process (docs/opamp.md): asks for levels, and the server answers once it has some to tell.
 
-Messages are the OpenTelemetry project's; its client is not used: its threads do not outlive a fork, and it cannot be
-woken. One thread polls and ends rules, also when the server is gone.
+Where a server answers at once instead, it polls, and at once where an export's answer has a new hash. Messages are the
+OpenTelemetry project's; its client is not used: its threads do not outlive a fork, and it cannot be woken. One thread
+asks and ends rules, also when the server is gone.
 """
 
 import json
@@ -13,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from enum import Enum
 from typing import Any
 
 from opentelemetry._opamp.proto import opamp_pb2
@@ -20,10 +22,15 @@ from opentelemetry._opamp.proto.anyvalue_pb2 import KeyValue
 
 from otel_ingest_instrumentation import guard
 from otel_ingest_instrumentation.levels import Levels
+from otel_ingest_instrumentation.transport_http import Reply
 
 PATH = "/v1/opamp"
 POLL_S = 30.0
 POLL_MAX_S = 300.0  # after failures: there may be no OpAMP server at all
+WAIT_S = 25  # a server that holds a poll: proxies cut what is silent for 30 s
+RETRY_S = 2.0  # after the first failure of a server that held polls: it starts again
+_PAUSE_S = 1.0  # between polls that came back at once although they were held
+_TIMEOUT_S = 5.0
 CONFIG_KEY = "log_levels"
 _CAPABILITIES = (
     opamp_pb2.AgentCapabilities_ReportsStatus
@@ -31,8 +38,20 @@ _CAPABILITIES = (
     | opamp_pb2.AgentCapabilities_ReportsEffectiveConfig
     | opamp_pb2.AgentCapabilities_ReportsRemoteConfig
 )
-Post = Callable[[bytes, float], bytes | None]
-"""Posts a message with a bound in seconds; returns the answer's body, None for any failure. Never raises."""
+Post = Callable[[bytes, float, int], Reply | None]
+"""Posts a message with a bound in seconds, to which the seconds are added that the answer may wait for news.
+
+Returns None for any failure. Never raises.
+"""
+
+
+class _Next(Enum):
+    """What follows an answer."""
+
+    MORE = "there is more to say"
+    HELD = "the poll was held: ask again at once"
+    POLL = "ask again after the interval"
+    FAILED = "there was no answer"
 
 
 def uuid7() -> bytes:
@@ -58,6 +77,7 @@ class Agent:
         self._failures = 0
         self._full = True
         self._polled = False
+        self._holds = False
         self._applied: str | None = None
         self._asked: str | None = None
         self._status: opamp_pb2.RemoteConfigStatus | None = None
@@ -90,7 +110,7 @@ class Agent:
             message = opamp_pb2.AgentToServer(instance_uid=self._uid, sequence_num=self._sequence)
             message.agent_disconnect.SetInParent()
             with guard.exporting():
-                self._post(message.SerializeToString(), 0.3)
+                self._post(message.SerializeToString(), 0.3, 0)
 
     def _run(self, wake: threading.Event) -> None:
         due = 0.0
@@ -108,39 +128,47 @@ class Agent:
 
     def _poll(self) -> float:
         """Exchange messages until there is nothing to say; return the seconds to the next poll."""
-        for _ in range(4):  # description, configuration, acknowledgement: three, and one to spare
-            again = self._exchange()
-            if again is None:
-                self._failures += 1
-                self._full = True
+        began = time.monotonic()
+        following = _Next.MORE
+        for _ in range(5):  # description, configuration, acknowledgement, one that waits: and one to spare
+            if following is not _Next.MORE:
                 break
-            self._failures = 0
-            self._polled = True
-            if not again:
-                break
-        wait: float = min(POLL_S * 2.0 ** min(max(self._failures - 1, 0), 10), POLL_MAX_S)
-        return wait * random.uniform(0.9, 1.1)  # noqa: S311
+            following = self._exchange()
+        if following is _Next.HELD:
+            return max(0.0, _PAUSE_S - (time.monotonic() - began))
+        if following is not _Next.FAILED:
+            return POLL_S * random.uniform(0.9, 1.1)  # noqa: S311
+        wait: float = (RETRY_S if self._holds else POLL_S) * 2.0 ** min(self._failures - 1, 10)
+        return min(wait, POLL_MAX_S) * random.uniform(0.7, 1.3)  # noqa: S311
 
-    def _exchange(self) -> bool | None:
-        """Send one message and take its answer; return whether there is more to say, None for a failure."""
-        full, status = self._full, self._status
-        raw = self._post(self._message(full, status), 5.0)
-        if raw is None:
-            return None
-        try:
-            answer = opamp_pb2.ServerToAgent.FromString(raw)
-        except Exception:  # noqa: BLE001  # something else answers at that address
-            return None
-        if answer.HasField("error_response"):
-            return None
+    def _wait_s(self) -> int:
+        """Return how long the next answer may wait: not past the end of a rule, which this thread has to see to."""
+        end = self._levels.next_end_s()
+        return 0 if self._full else WAIT_S if end is None else int(min(WAIT_S, end))
+
+    def _exchange(self) -> _Next:
+        """Send one message and take its answer."""
+        full, status, wait_s = self._full, self._status, self._wait_s()
+        reply = self._post(self._message(full, status), _TIMEOUT_S, wait_s)
+        answer = _parsed(reply.body) if reply is not None else None
+        if reply is None or answer is None or answer.HasField("error_response"):
+            self._failures += 1
+            self._full = True
+            return _Next.FAILED
+        self._failures = 0
+        self._polled = True
         self._full = bool(answer.flags & opamp_pb2.ServerToAgentFlags_ReportFullState)
         if self._status is status:
             self._status = None
         self._report = False
+        if wait_s:
+            self._holds = reply.waits
         if answer.HasField("remote_config"):
             self._apply(answer.remote_config)
-            return True
-        return self._full and not full
+            return _Next.MORE
+        if full != self._full:  # described: now one that waits; or the server forgot who this is
+            return _Next.MORE
+        return _Next.HELD if reply.waits else _Next.POLL
 
     def _message(self, full: bool, status: Any) -> bytes:  # noqa: FBT001
         message = opamp_pb2.AgentToServer(
@@ -179,6 +207,14 @@ class Agent:
             status.status = opamp_pb2.RemoteConfigStatuses_FAILED
             status.error_message = f"{type(error).__name__}: {error}"
         self._status = status
+
+
+def _parsed(raw: bytes) -> Any:
+    """Return the answer, None where something else answers at that address."""
+    try:
+        return opamp_pb2.ServerToAgent.FromString(raw)
+    except Exception:  # noqa: BLE001
+        return None
 
 
 def _pair(key: str, value: str | int) -> KeyValue:

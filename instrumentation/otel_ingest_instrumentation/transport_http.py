@@ -4,6 +4,7 @@ import gzip
 import ssl
 import time
 import zlib
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -128,6 +129,14 @@ def pool(url: str, target: Target) -> urllib3.PoolManager:
     return urllib3.PoolManager(**options)
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The body of a 200, and whether the server did wait for something to say, as it was asked to (RFC 7240)."""
+
+    body: bytes
+    waits: bool
+
+
 class Client:
     """Posts protobuf to one URL with the headers and certificates of exports."""
 
@@ -140,13 +149,18 @@ class Client:
         """Forget the parent's connections."""
         self._pool = pool(self._url, self._target)
 
-    def post(self, body: bytes, timeout_s: float) -> bytes | None:
-        """Return the body of a 200; None for anything else."""
+    def post(self, body: bytes, timeout_s: float, wait_s: int = 0) -> Reply | None:
+        """Return the answer; None for anything but a 200. The server may take ``wait_s`` to have something to say."""
         headers = {"user-agent": USER_AGENT, "content-type": "application/x-protobuf", **self._target.headers}
+        if wait_s:
+            headers["prefer"] = f"wait={wait_s}"
+        limit = urllib3.Timeout(connect=timeout_s, read=timeout_s + wait_s)
         try:
             answer = self._pool.request(
-                "POST", self._url, body=body, headers=headers, timeout=timeout_s, retries=False, redirect=False
+                "POST", self._url, body=body, headers=headers, timeout=limit, retries=False, redirect=False
             )
         except (urllib3.exceptions.HTTPError, OSError):
             return None
-        return answer.data if answer.status == 200 else None  # noqa: PLR2004
+        if answer.status != 200:  # noqa: PLR2004
+            return None
+        return Reply(answer.data, "wait=" in answer.headers.get("preference-applied", "").replace(" ", "").lower())

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import subprocess
 import sys
 import time
 import urllib.request
@@ -14,6 +15,7 @@ from opentelemetry._opamp.proto import opamp_pb2
 from instrumentation.tests import sink as s
 from otel_ingest_instrumentation import opamp, taps
 from otel_ingest_instrumentation.levels import Levels
+from otel_ingest_instrumentation.transport_http import Reply
 from tests import harness
 
 
@@ -96,13 +98,13 @@ def test_a_configuration_that_cannot_be_applied_is_reported() -> None:
     """The server is told FAILED and why, with the hash it is about."""
     sent = []
 
-    def post(body: bytes, _timeout: float) -> bytes:
+    def post(body: bytes, _timeout: float, _wait: int) -> Reply:
         sent.append(opamp_pb2.AgentToServer.FromString(body))
         answer = opamp_pb2.ServerToAgent()
         if len(sent) == 1:
             answer.remote_config.config_hash = b"h"
             answer.remote_config.config.config_map["log_levels"].body = b'{"loggers": [{"name": "a", "level": "LOUD"}]}'
-        return bytes(answer.SerializeToString())
+        return Reply(answer.SerializeToString(), waits=False)
 
     opamp.Agent(post, Levels(), {"service.name": "shop", "service.instance.id": "1"})._poll()
 
@@ -114,6 +116,57 @@ def test_a_configuration_that_cannot_be_applied_is_reported() -> None:
         "service.instance.id": "1",
     }
     assert sent[0].instance_uid[6] >> 4 == 7
+
+
+class Scripted:
+    """Stands for the server: answers in turn, and notes how long each might have waited; None is a failure."""
+
+    def __init__(self, *answers: Reply | None) -> None:
+        self.answers = list(answers)
+        self.waits: list[int] = []
+
+    def __call__(self, _body: bytes, _timeout: float, wait: int) -> Reply | None:
+        self.waits.append(wait)
+        return self.answers.pop(0) if self.answers else Reply(b"", waits=wait > 0)
+
+
+def test_a_server_that_holds_polls_is_asked_again_at_once() -> None:
+    """The first message describes and does not wait; the next one does; one that came back at once costs a second."""
+    server = Scripted()
+    agent = opamp.Agent(server, Levels(), {})
+
+    assert 0 < agent._poll() <= 1
+    assert server.waits == [0, opamp.WAIT_S]
+
+
+def test_a_server_that_answers_at_once_is_polled() -> None:
+    """Any other OpAMP server: every 30 s, whatever it was asked."""
+    agent = opamp.Agent(Scripted(Reply(b"", waits=False), Reply(b"", waits=False)), Levels(), {})
+
+    assert 26 < agent._poll() < 34
+
+
+def test_a_server_that_held_polls_and_is_gone_is_tried_soon() -> None:
+    """It starts again: after some 2 s, then ever more seldom; one that never held any, after some 30 s."""
+    agent = opamp.Agent(Scripted(*[Reply(b"", waits=True)] * 2, None, None, None), Levels(), {})
+    agent._poll()
+    first, second = agent._poll(), agent._poll()
+    assert first < 3 < second + 1 < 8
+    assert opamp.Agent(Scripted(None), Levels(), {})._poll() > 20
+
+
+def test_no_poll_waits_past_the_end_of_a_rule() -> None:
+    """The thread that waits is the one that ends rules."""
+    clock, server = Clock(), Scripted()
+    levels = Levels(clock)
+    levels.apply([rule(1, "a", "DEBUG", 7.5)])
+    agent = opamp.Agent(server, levels, {})
+    agent._poll()
+    clock.now += 7
+    agent._poll()
+    levels.apply([])
+
+    assert server.waits == [0, 7, 0]
 
 
 def call(server: harness.Server, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -160,6 +213,37 @@ def test_three_processes_take_a_level_and_fall_back_by_themselves(tmp_path: Path
                 one.kill()
                 one.communicate()
         assert not any("debug" in out for out in outputs), "the application's own output stays as it was"
+
+
+def test_idle_processes_take_a_level_at_once_and_end_at_once(tmp_path: Path) -> None:
+    """Two that never logged anything: the tool's answer counts both; a poll that waits keeps nobody from ending."""
+    with harness.running(tmp_path / "data") as server:
+        env = s.environment(f"http://{server.http}", tmp_path / "spool", OTEL_INGEST_CLIENT_OPAMP="on")
+        processes = [
+            subprocess.Popen(
+                s.instrument(sys.executable, "idle_app.py"),
+                env=env,
+                cwd=s.APPS,
+                stdin=-1,
+                stdout=-1,
+                stderr=-1,
+                text=True,
+            )
+            for _ in range(2)
+        ]
+        try:
+            s.wait_for(lambda: len(call(server, "GET", "/levels")["processes"]) == 2, 60)
+            change = {"component": "shop", "level": "debug", "ttl": "60s", "reason": "idle ones too"}
+            done = call(server, "POST", "/levels", change)
+            assert (done["processes"], done["applied"]) == (2, 2)
+            ends = [one.communicate("log\n", timeout=10) for one in processes]
+        finally:
+            for one in processes:
+                one.kill()
+                one.wait()
+        assert [one.returncode for one in processes] == [0, 0], ends
+        s.wait_for(lambda: stored(server, "idle debug") == 2)
+        s.wait_for(lambda: not call(server, "GET", "/levels")["processes"])
 
 
 def _fallen_back(tmp_path: Path) -> bool:

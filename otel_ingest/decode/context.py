@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from opentelemetry.proto.logs.v1.logs_pb2 import ResourceLogs, ScopeLogs
+
 from otel_ingest.decode.attributes import Lossy, ValueRejectedError, Values, has_unknown
 from otel_ingest.limits import Limits, Rejection
 from storage.rows import LogRow, MetricPointRow, ResourceRow, ScopeRow, SpanRow
@@ -106,7 +108,7 @@ def resource_row(resource: Any, schema_url: str, limits: Limits, *, is_set: bool
         attributes,
         int32(resource.dropped_attributes_count),
         lossy.text(schema_url),
-        data if lossy.lossy else None,
+        _exact(ResourceLogs(schema_url=schema_url), "resource", data, is_set=is_set) if lossy.lossy else None,
     )
 
 
@@ -123,8 +125,23 @@ def scope_row(scope: Any, schema_url: str, limits: Limits, *, is_set: bool) -> S
         attributes,
         int32(scope.dropped_attributes_count),
         url,
-        data if lossy.lossy or not is_set or has_unknown(scope) else None,
+        _exact(ScopeLogs(schema_url=schema_url), "scope", data, is_set=is_set)
+        if lossy.lossy or not is_set or has_unknown(scope)
+        else None,
     )
+
+
+def _exact(envelope: Any, part: str, data: bytes, *, is_set: bool) -> bytes:
+    """Return what a resource or scope was, where its columns cannot hold it: its own bytes, none where none was sent.
+
+    A schema URL with NUL fits no column: then a zero byte, which begins no message, and the envelope around it.
+    """
+    if "\0" not in envelope.schema_url:
+        return data
+    if is_set:
+        getattr(envelope, part).ParseFromString(data)
+        getattr(envelope, part).SetInParent()
+    return b"\0" + bytes(envelope.SerializeToString(deterministic=True))
 
 
 def _bounded(message: Any, limits: Limits) -> bytes:

@@ -17,6 +17,9 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from storage.pages import ExportPage
 from storage.rows import ResourceRow, ScopeRow
 
+# Before an envelope whose schema URL fits no column (decode/context.py); its fields are those of all three signals.
+_WHOLE = b"\0"
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -48,6 +51,8 @@ def _group(request: Any, shape: Shape, row: ResourceRow) -> Any:
         count = uint32(row.dropped_attributes_count)
         resource = Resource(attributes=pairs(row.attributes), dropped_attributes_count=count)
         group.resource.CopyFrom(resource)
+    elif row.exact.startswith(_WHOLE):
+        group.ParseFromString(row.exact[len(_WHOLE) :])
     elif row.exact:  # empty: none was sent
         group.resource.ParseFromString(row.exact)
     return group
@@ -65,6 +70,8 @@ def _scope(group: Any, shape: Shape, row: ScopeRow) -> Any:
                 dropped_attributes_count=count,
             )
         )
+    elif row.exact.startswith(_WHOLE):
+        into.ParseFromString(row.exact[len(_WHOLE) :])
     elif row.exact:
         into.scope.ParseFromString(row.exact)
     return into

@@ -197,7 +197,8 @@ def test_a_level_reaches_a_running_node_process_and_ends(tmp_path: Path) -> None
         until(lambda: any(r["body"] == "b ends" for r in logs(server, "b")), "the first records")
         assert not [r for r in logs(server, "b") if "debug" in str(r["body"])]
 
-        set_level(server, component="b", level="debug", ttl="15s", logger="chain.b", reason="a test of it")
+        done = set_level(server, component="b", level="debug", ttl="15s", logger="chain.b", reason="a test of it")
+        assert done["applied"] == done["processes"] == 1, "it is idle, and knows all the same"
 
         def debug_arrived() -> bool:
             get(f"{b}/go")

@@ -65,9 +65,13 @@ class Agent:
         message.effective_config.config_map.config_map["log_levels"].body = body
         await self._exchange(message)
 
+    def plain(self) -> bytes:
+        """Return a poll that brings nothing."""
+        return bytes(opamp_pb2.AgentToServer(instance_uid=self.uid).SerializeToString())
+
     async def _exchange(self, message: opamp_pb2.AgentToServer) -> opamp_pb2.ServerToAgent:
         answer = opamp_pb2.ServerToAgent()
-        answer.ParseFromString(await self._server.exchange(message.SerializeToString()))
+        answer.ParseFromString((await self._server.exchange(message.SerializeToString())).body)
         assert answer.instance_uid == self.uid
         assert answer.capabilities == _CAPABILITIES
         self.flags = answer.flags
@@ -286,6 +290,63 @@ async def test_the_hash_of_answers_follows(rig: Rig) -> None:
         await until(partial(hash_is, rig, nothing, equal=True))
     finally:
         await rig.configurations.stop()
+
+
+async def test_polls_are_held_until_there_is_news(rig: Rig) -> None:
+    """One that waits hears of a level and of its end; those of other components wait on, to the end of their time."""
+    agent, other = Agent(rig.server), Agent(rig.server, "other")
+    await rig.configurations.start()
+    try:
+        await agent.poll(describe=True)
+        await other.poll(describe=True)
+        await until(partial(held_possible, rig))
+        polls = [asyncio.create_task(rig.server.exchange(a.plain(), 20.0)) for a in (agent, other)]
+        override = await levels_set(rig, ttl_s=2)
+        news = await polls[0]
+        answer = opamp_pb2.ServerToAgent.FromString(news.body)
+        assert news.held
+        assert answer.remote_config.config_hash == configuration_hash([override])
+        assert not polls[1].done()
+        await agent.acknowledge(answer.remote_config.config_hash)
+        ended = opamp_pb2.ServerToAgent.FromString((await rig.server.exchange(agent.plain(), 20.0)).body)
+        assert ended.remote_config.config_hash == configuration_hash([])
+        rig.configurations.release()
+        nothing = await polls[1]
+        assert nothing.held
+        assert not opamp_pb2.ServerToAgent.FromString(nothing.body).HasField("remote_config")
+        assert not (await rig.server.exchange(other.plain(), 20.0)).held, "a receiver that stops holds nothing"
+    finally:
+        await rig.configurations.stop()
+
+
+async def held_possible(rig: Rig) -> bool:
+    """Whether polls are held by now."""
+    return rig.configurations.holds()
+
+
+async def test_polls_past_the_bound_are_answered_at_once(engine: AsyncEngine) -> None:
+    """And say so: held is false, and the agent asks again after its interval."""
+    rig = Rig(engine)
+    rig.configurations._held_max = 1
+    first, second = Agent(rig.server), Agent(rig.server)
+    await rig.configurations.start()
+    try:
+        for agent in (first, second):
+            await agent.poll(describe=True)
+        await until(partial(held_possible, rig))
+        held = asyncio.create_task(rig.server.exchange(first.plain(), 20.0))
+        await until(partial(nobody_more, rig))
+        assert not (await rig.server.exchange(second.plain(), 20.0)).held
+        held.cancel()
+        await until(partial(held_possible, rig))
+        assert (await rig.server.exchange(second.plain(), 0.05)).held
+    finally:
+        await rig.configurations.stop()
+
+
+async def nobody_more(rig: Rig) -> bool:
+    """Whether the bound on held polls is reached."""
+    return not rig.configurations.holds()
 
 
 async def test_what_is_over_is_forgotten(rig: Rig) -> None:

@@ -143,6 +143,11 @@ class Levels {
     return this.rules.map(({ name, level, until }) => ({ name, level, remaining_s: Math.round((until - now) / 100) / 10 }));
   }
 
+  /** Seconds until a rule ends; undefined where none is in force. @returns {number | undefined} */
+  nextEndS() {
+    return this.rules.length ? Math.max(0, Math.min(...this.rules.map((rule) => rule.until)) - this.now()) / 1000 : undefined;
+  }
+
   close() {
     clearTimeout(this.timer);
   }

@@ -1,16 +1,23 @@
 'use strict';
-// The OpAMP agent of this process (docs/opamp.md): polls for levels, at once when an export's answer shows another configuration,
-// applies them and says so.
+// The OpAMP agent of this process (docs/opamp.md): asks for levels, and the server answers once it has some to tell; where a
+// server answers at once instead, it polls, and at once when an export's answer shows another configuration. Applies them, says so.
 
 const { diag } = require('@opentelemetry/api');
 const { STATUS, decodeServerToAgent, encodeAgentToServer, instanceUid } = require('./opamp-messages');
 
 const POLL_MS = 30_000;
 const POLL_MS_MAX = 300_000; // after failures: there may be no OpAMP server at all
+const WAIT_S = 25; // a server that holds a poll: proxies cut what is silent for 30 s
+const RETRY_MS = 2_000; // after the first failure of a server that held polls: it starts again
+const PAUSE_MS = 1_000; // between polls that came back at once although they were held
 const TIMEOUT_MS = 5_000;
 const GOODBYE_MS = 500;
 
-/** @typedef {(body: Uint8Array, timeoutMs: number) => Promise<{status: number, body: Buffer}>} Post */
+/**
+ * @typedef {(body: Uint8Array, timeoutMs: number, headers: Record<string, string>) =>
+ *   Promise<{status: number, headers: import('node:http').IncomingHttpHeaders, body: Buffer}>} Post
+ * @typedef {'more' | 'held' | 'poll'} Next what follows an answer: there is more to say, the poll was held, or it is over for now
+ */
 
 class OpampAgent {
   /**
@@ -30,6 +37,8 @@ class OpampAgent {
     this.failures = 0;
     this.full = true;
     this.closed = false;
+    this.again = false; // somebody wanted a poll while one was under way
+    this.holds = false; // whether the server kept the last poll that it was asked to keep
     /** @type {string | undefined} hex, of the configuration in force */
     this.applied = undefined;
     /** @type {string | undefined} hex, the hash that the last early poll was for */
@@ -59,7 +68,8 @@ class OpampAgent {
   }
 
   #now() {
-    this.#schedule(0);
+    this.again = true;
+    if (!this.polling) this.#schedule(0);
   }
 
   /** @param {number} wait */
@@ -73,34 +83,46 @@ class OpampAgent {
   }
 
   async #poll() {
+    const began = performance.now();
+    this.again = false;
+    /** @type {Next} */
+    let next = 'more';
+    let wait = POLL_MS * (0.9 + 0.2 * this.random());
     try {
-      for (let again = true; again && !this.closed;) again = await this.#exchange();
-      this.failures = 0;
+      // Description, configuration, acknowledgement, one that waits: and one to spare.
+      for (let i = 0; i < 5 && next === 'more' && !this.closed; i++) next = await this.#exchange();
+      if (next === 'held') wait = Math.max(0, PAUSE_MS - (performance.now() - began));
     } catch (error) {
       this.failures += 1;
       this.full = true; // what the server knows of us is uncertain
+      wait = Math.min((this.holds ? RETRY_MS : POLL_MS) * 2 ** (this.failures - 1), POLL_MS_MAX) * (0.7 + 0.6 * this.random());
       diag.debug(`otel-ingest: OpAMP: ${/** @type {Error} */ (error).message}`);
     }
-    const wait = Math.min(POLL_MS * 2 ** Math.max(this.failures - 1, 0), POLL_MS_MAX);
-    this.#schedule(wait * (0.9 + 0.2 * this.random()));
+    this.#schedule(this.again ? 0 : wait);
   }
 
-  /** One message and its answer. @returns {Promise<boolean>} whether there is more to say at once */
+  /** One message and its answer. @returns {Promise<Next>} */
   async #exchange() {
     const { status, full } = this;
     const message = encodeAgentToServer({
       uid: this.uid, sequence: this.sequence++, description: full ? this.description : undefined, remoteStatus: status,
       effective: full || status || this.effectiveChanged ? { loggers: this.levels.effective() } : undefined,
     });
-    const answer = await this.post(message, TIMEOUT_MS);
+    // Not past the end of a rule, which is to be reported.
+    const waitS = full ? 0 : Math.min(WAIT_S, Math.floor(this.levels.nextEndS() ?? WAIT_S));
+    const answer = await this.post(message, TIMEOUT_MS + 1000 * waitS, waitS ? { Prefer: `wait=${waitS}` } : {});
     if (answer.status !== 200) throw new Error(`HTTP ${answer.status}`);
     const incoming = decodeServerToAgent(answer.body);
     if (incoming.error) throw new Error(incoming.error);
+    const waits = /\bwait\s*=/i.test(String(answer.headers['preference-applied'] ?? ''));
+    this.failures = 0;
     this.full = incoming.reportFullState;
     if (this.status === status) this.status = undefined;
     this.effectiveChanged = false;
+    if (waitS) this.holds = waits;
     if (incoming.remoteConfig) this.#apply(incoming.remoteConfig);
-    return Boolean(incoming.remoteConfig) || (incoming.reportFullState && !full);
+    if (incoming.remoteConfig || full !== this.full) return 'more'; // described: now one that waits; or the server forgot us
+    return waits ? 'held' : 'poll';
   }
 
   /** @param {{hash: Buffer, body: Buffer | undefined}} config */
@@ -120,7 +142,7 @@ class OpampAgent {
     this.closed = true;
     clearTimeout(this.timer);
     const goodbye = encodeAgentToServer({ uid: this.uid, sequence: this.sequence++, disconnect: true });
-    if (this.failures === 0) await this.post(goodbye, GOODBYE_MS).catch(() => {});
+    if (this.failures === 0) await this.post(goodbye, GOODBYE_MS, {}).catch(() => {});
   }
 }
 

@@ -166,7 +166,7 @@ function opampAgent(parts) {
   const client = httpClient('OPAMP', 'v1/opamp', 'application/x-protobuf', opamp === 'on' ? undefined : opamp);
   const at = parts.resource.attributes;
   const agent = new OpampAgent({
-    post: (body, timeoutMs) => client.post(body, {}, timeoutMs),
+    post: (body, timeoutMs, headers) => client.post(body, headers, timeoutMs),
     levels: parts.levels,
     description: {
       identifying: pick(at, ['service.name', 'service.namespace', 'service.instance.id']),

@@ -76,17 +76,22 @@ function said(bytes) {
 function agentWith(answers) {
   /** @type {any[]} */
   const messages = [];
+  /** @type {(string | undefined)[]} */
+  const wishes = [];
   const levels = new Levels();
   const agent = new OpampAgent({
     levels, description: { identifying: { 'service.name': 'shop' }, other: { 'process.pid': 7 } },
-    post: async (body) => {
+    post: async (body, _timeout, headers) => {
       messages.push(said(Buffer.from(body)));
+      wishes.push(headers.Prefer);
       const answer = answers.shift() ?? {};
       if (answer instanceof Error) throw answer;
-      return { status: answer.http ?? 200, body: serverToAgent(answer) };
+      const applied = answer.waits && headers.Prefer ? { 'preference-applied': headers.Prefer } : {};
+      if (answer.waits && headers.Prefer) await new Promise((resolve) => { setTimeout(resolve, answer.waits); });
+      return { status: answer.http ?? 200, headers: applied, body: serverToAgent(answer) };
     },
   });
-  return { agent, levels, messages };
+  return { agent, levels, messages, wishes };
 }
 const until = async (/** @type {() => boolean} */ test_) => { for (let i = 0; !test_(); i++) { assert.ok(i < 2000, `not yet: ${test_}`); await new Promise((r) => { setTimeout(r, 5); }); } };
 
@@ -119,26 +124,39 @@ test('what cannot be applied is said to have failed', async () => {
 });
 
 test('a server that forgot the agent gets all of it again', async () => {
-  const { agent, messages } = agentWith([{}, { flags: 1 }]);
+  const { agent, messages } = agentWith([{}, {}, { flags: 1 }]);
   agent.start();
-  await until(() => messages.length === 1);
+  await until(() => messages.length === 2);
   agent.seen('bb');
-  await until(() => messages.length === 3);
+  await until(() => messages.length >= 4);
 
-  assert.equal(messages[1].described, undefined);
-  assert.match(messages[2].described, /service\.name/);
+  assert.equal(messages[2].described, undefined);
+  assert.match(messages[3].described, /service\.name/);
   await agent.close();
 });
 
 test('a hash on an export answer is asked about once', async () => {
   const { agent, messages } = agentWith([]);
   agent.start();
-  await until(() => messages.length === 1);
+  await until(() => messages.length === 2); // who it is, and whether the server would wait
   for (let i = 0; i < 100; i++) agent.seen('cc');
-  await until(() => messages.length === 2);
+  await until(() => messages.length === 3);
   await new Promise((resolve) => { setTimeout(resolve, 50); });
 
-  assert.equal(messages.length, 2);
+  assert.equal(messages.length, 3);
+  await agent.close();
+});
+
+test('a server that holds polls is asked again at once, not past the end of a rule; gone, it is tried soon', async () => {
+  const { agent, levels, messages, wishes } = agentWith([{}, { waits: 1100, hash: 'aa03', loggers: [rule('shop', 'DEBUG', 9.5)] }, { waits: 1100 }, new Error('refused')]);
+  agent.start();
+  await until(() => messages.length === 4);
+
+  assert.deepEqual(wishes.slice(0, 3), [undefined, 'wait=25', 'wait=9']);
+  assert.equal(messages[2].status.status, STATUS.APPLIED);
+  await until(() => agent.failures === 1);
+  assert.ok(agent.holds);
+  levels.close();
   await agent.close();
 });
 
