@@ -165,6 +165,7 @@ def main() -> None:
             for name, way in ways.items():
                 with server.sql() as cursor:
                     cursor.execute("TRUNCATE log_records, request_digests_0, request_digests_1, request_digests_2")
+                    cursor.execute("TRUNCATE log_counts, log_count_deltas")
                     cursor.execute("CHECKPOINT")
                 results.setdefault(name, []).append(measured(way, records))
                 with server.sql() as cursor:

@@ -23,6 +23,7 @@ from otel_ingest.redact import Found, SecondLine
 from otel_ingest.redaction import shared_rules
 from otel_ingest.signals import SIGNALS
 from otel_ingest.wire import Encoding
+from storage.counts import Counts
 from storage.rows import ResourceRow, ScopeRow
 
 HEADER = struct.Struct("!BBqQ")
@@ -50,6 +51,7 @@ class End:
     """The last piece: all of a Decoded but its rows."""
 
     days: set[int]
+    counts: Counts
     resources: dict[bytes, ResourceRow]
     scopes: dict[bytes, ScopeRow]
     rejections: list[Rejection]
@@ -134,8 +136,8 @@ def _decode(decoding: Decoding, target: BinaryIO) -> None:
         more = decoding.turn(_RECORDS_A_PIECE)
         _send(target, Piece(batch.rows, decoded.positions, batch.size_bytes - before))
         batch.rows, decoded.positions = [], array("I")
-    rejections, masked = decoded.rejections, decoded.masked
-    _send(target, End(batch.days, batch.resources, batch.scopes, rejections, decoded.bytes_by_component, masked))
+    rejections, books = decoded.rejections, decoded.bytes_by_component
+    _send(target, End(batch.days, batch.counts, batch.resources, batch.scopes, rejections, books, decoded.masked))
 
 
 def _too_large(size: int) -> Failure:

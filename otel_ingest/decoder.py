@@ -147,7 +147,8 @@ class _DecodingProcess:
             if isinstance(piece, Failure):
                 raise _error(piece)
             if isinstance(piece, End):
-                batch.days, batch.resources, batch.scopes = piece.days, piece.resources, piece.scopes
+                batch.days, batch.counts = piece.days, piece.counts
+                batch.resources, batch.scopes = piece.resources, piece.scopes
                 decoded.rejections, decoded.bytes_by_component = piece.rejections, piece.bytes_by_component
                 decoded.masked = piece.masked
                 return decoded

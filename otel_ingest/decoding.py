@@ -92,7 +92,7 @@ class Decoding:
                 decoded.reject(item)
                 self._position += 1
             else:
-                batch.add(item.time, self._encode(item))
+                batch.add(item, self._encode(item))
                 decoded.positions.append(self._sent_at(self._position))
                 self._position += 1
         if self._position < self._most:

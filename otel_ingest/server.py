@@ -23,6 +23,8 @@ _log = structlog.get_logger(__name__)
 
 # Partitions are made days ahead and digests may lie longer than they must: a look that is missed harms nobody.
 _MAINTENANCE_RETRY_S = 30.0
+# Whoever counts reads what was not added up yet, a row or more for each transaction.
+_COMPACT_EVERY_S = 60.0
 # Of drain_timeout_s: requests may be answered for so long; the rest is for what is queued then.
 TRANSPORTS_SHARE = 0.75
 
@@ -38,13 +40,16 @@ class Receiver:
     grpc_server: Http2Server
     grpc_address: str
     maintain: Callable[[datetime], Awaitable[Any]]
+    compact: Callable[[], Awaitable[Any]]
     levels: LevelConfigurations
     stop_draining: Callable[[], Awaitable[None]]
     _upkeep: asyncio.Task[None] | None = None
+    _adding_up: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen on both transports, and look after the partitions of the days to come."""
         self._upkeep = asyncio.create_task(self._keep_partitions())
+        self._adding_up = asyncio.create_task(self._add_up())
         await self.levels.start()
         await self.http.start()
         await self.grpc_server.start()
@@ -59,7 +64,7 @@ class Receiver:
         await self.batcher.close(max(1.0, deadline_s - (time.monotonic() - began_s)))
         await self.decoder.close()
         await self.levels.stop()
-        await end(self._upkeep)
+        await end(self._upkeep, self._adding_up)
 
     async def _keep_partitions(self) -> None:
         """Look after the store each upkeep_interval_s; one that is away is tried again sooner."""
@@ -72,6 +77,15 @@ class Receiver:
             except StoreError as error:
                 _log.warning("the store is not looked after, trying again", reason=str(error))
                 wait_s = min(interval_s, _MAINTENANCE_RETRY_S)
+
+    async def _add_up(self) -> None:
+        """Add up the counts; a time that is missed is made up for by the next."""
+        while True:
+            await asyncio.sleep(_COMPACT_EVERY_S)
+            try:
+                await self.compact()
+            except StoreError as error:
+                _log.warning("the counts are not added up, trying again", reason=str(error))
 
 
 def close_sockets(sockets: list[socket.socket]) -> None:

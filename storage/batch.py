@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from storage.columns import TELEMETRY_TABLES, TelemetryTable
+from storage.counts import Counts, count
 from storage.encoding import FIXED_BYTES, POSTGRES_EPOCH_US
 from storage.keys import RequestKey
-from storage.rows import ResourceRow, ScopeRow
+from storage.rows import ResourceRow, Row, ScopeRow
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
 COPY_TRAILER = b"\xff\xff"
@@ -57,6 +58,7 @@ class Batch:
 
     ``rows`` holds one ``bytes`` a record (a COPY tuple), so that a record PostgreSQL refuses can be taken out;
     ``days`` are the UTC days (days since the epoch) its times fall on: their partitions must exist before the COPY.
+    ``counts`` says how many rows they are of each kind and minute (``storage.counts``).
     ``key`` says which request this is, so that it is stored once (None: it is stored whatever came before).
     ``attempts``: transactions that may have stored it already, as ``storage.transactions`` says, each with the rows
     that PostgreSQL had refused in it; the sink adds to it before each COMMIT, for its answer may be lost.
@@ -72,6 +74,7 @@ class Batch:
     rows: list[bytes] = field(default_factory=list)
     size_bytes: int = 0
     days: set[int] = field(default_factory=set)
+    counts: Counts = field(default_factory=dict)
     resources: dict[bytes, ResourceRow] = field(default_factory=dict)
     scopes: dict[bytes, ScopeRow] = field(default_factory=dict)
     key: RequestKey | None = None
@@ -82,11 +85,12 @@ class Batch:
     rejected_early: int = 0
     describe: Describe | None = None
 
-    def add(self, time_us: int, encoded: bytes) -> None:
-        """Add one encoded row whose ``time`` is ``time_us``."""
+    def add(self, row: Row, encoded: bytes) -> None:
+        """Add one row and what it is encoded."""
         self.rows.append(encoded)
         self.size_bytes += len(encoded)
-        self.days.add(time_us // _US_PER_DAY)
+        self.days.add(row.time // _US_PER_DAY)
+        count(self.counts, row)
 
     def day_of_row(self, index: int) -> int:
         """Return the UTC day of the row at ``index``, read back from its bytes (``time`` is the first column)."""

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Row, Table, bindparam, cast, delete, func,
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text, UserDefinedType
 
+from storage import rollups
 from storage.errors import PermanentStoreError
 from storage.periods import Range
 
@@ -77,7 +78,13 @@ async def _delete_from(
         literal_column("tableoid") == part.partition,
         literal_column("ctid") == func.any(places),
     ]
-    return int((await connection.execute(delete(table).where(*here, *conditions))).rowcount)
+    leaving = delete(table).where(*here, *conditions)
+    gone = leaving.returning(*(table.c[name] for name in rollups.needed(table))).cte("gone")
+    uncounted = rollups.subtracting(table, gone)
+    if uncounted is None:
+        return int((await connection.execute(leaving)).rowcount)
+    counted = select(func.count()).select_from(gone).add_cte(uncounted.cte("uncounted"))
+    return int((await connection.execute(counted)).scalar_one())
 
 
 async def drop_detached(connection: AsyncConnection, table: str, name: str, bounds: Range) -> None:
@@ -94,7 +101,4 @@ async def drop_detached(connection: AsyncConnection, table: str, name: str, boun
     if (await connection.execute(is_partition, quoted)).scalar_one():
         raise PermanentStoreError(f"{name} is a partition of {table}: it is not dropped")
     await connection.execute(text(f'DROP TABLE "{name}"'))
-    forget = "otel_ingest_forget_counts(text,timestamptz,timestamptz)"
-    if (await connection.execute(text("SELECT to_regprocedure(:name)"), {"name": forget})).scalar() is not None:
-        parameters = {"table": table, "since": bounds.since, "until": bounds.until}
-        await connection.execute(text("SELECT otel_ingest_forget_counts(:table, :since, :until)"), parameters)
+    await rollups.forget(connection, table, bounds.since, bounds.until)

@@ -55,10 +55,10 @@ def psycopg_url(url: str) -> URL:
 
 
 def write_engine(config: StorageConfig) -> AsyncEngine:
-    """Return the engine of the write side: a connection a writer, one for upkeep, one for tokens."""
+    """Return the engine of the write side: a connection a writer, one each for upkeep, counts and tokens."""
     engine = _engine(
         config,
-        pool_size=config.writers + 2,
+        pool_size=config.writers + 3,
         timeout_s=config.write_timeout_s,
         lock_timeout=_ms(config.lock_timeout_s),
         # A receiver that is frozen inside a transaction must not keep its keys from others for ever.

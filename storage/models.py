@@ -1,5 +1,6 @@
 """The tables, made from ``storage.columns``; Alembic compares the database with this metadata."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
     Sequence,
     Table,
     Text,
@@ -265,3 +267,51 @@ rejected_records = Table(
     Column("record", LargeBinary, nullable=False, comment="The record as sent; of a data point its metric"),
     Index("rejected_records_received_at_idx", "received_at"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class CountTables:
+    """What counts the rows of a telemetry table (``storage.rollups``): by hour, and what was not added up yet."""
+
+    counts: Table
+    deltas: Table
+
+    @property
+    def code(self) -> Column[Any]:
+        """Return the column that tells the kind: severity_number or status_code."""
+        return self.deltas.c.severity_number if "severity_number" in self.deltas.c else self.deltas.c.status_code
+
+
+def _count_tables(noun: str, code: str, *, timed: bool) -> CountTables:
+    """Return the two tables; neither has a key, for a component may be longer than an index holds."""
+
+    def kind() -> list[Column[Any]]:
+        return [Column("component", _BYTEWISE, nullable=False), Column(code, Integer, nullable=False)]
+
+    durations = (
+        Column("duration_ns", Numeric, nullable=False, comment="Sum of durations"),
+        Column("durations", LargeBinary, nullable=False, comment="60 sums of 12 bytes, big endian, ns"),
+    )
+    counts = Table(
+        f"{noun}_counts",
+        metadata,
+        Column("hour", DateTime(timezone=True), nullable=False),
+        *kind(),
+        Column("total", BigInteger, nullable=False, comment="Sum of minutes"),
+        Column("minutes", LargeBinary, nullable=False, comment="60 counts of 4 bytes, big endian"),
+        *(durations if timed else ()),
+        Index(f"{noun}_counts_hour_idx", "hour"),
+    )
+    deltas = Table(
+        f"{noun}_count_deltas",
+        metadata,
+        Column("minute", DateTime(timezone=True), nullable=False),
+        *kind(),
+        Column("count", BigInteger, nullable=False, comment="Rows stored, or with a minus deleted"),
+        *([Column("duration_ns", Numeric, nullable=False, comment="Sum of the spans' durations")] if timed else ()),
+    )
+    return CountTables(counts, deltas)
+
+
+LOG_COUNTS = _count_tables("log", "severity_number", timed=False)
+SPAN_COUNTS = _count_tables("span", "status_code", timed=True)

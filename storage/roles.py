@@ -29,6 +29,11 @@ _DIGESTS = tuple(f"{ring}_{n}" for ring in ("request_digests", "batch_id_digests
 # Every table stands here; a test holds this against the models.
 WRITER_TABLES: Mapping[str, str] = {
     **dict.fromkeys(_TELEMETRY, "INSERT"),
+    # Only ever added to; a function of the owner adds them up.
+    "log_count_deltas": "INSERT",
+    "span_count_deltas": "INSERT",
+    "log_counts": "",
+    "span_counts": "",
     # ON CONFLICT (id) reads the column it names.
     "resources": "SELECT (id), INSERT",
     "scopes": "SELECT (id), INSERT",
@@ -49,6 +54,7 @@ WRITER_TABLES: Mapping[str, str] = {
 }
 READER_TABLES: Mapping[str, str] = {
     **dict.fromkeys(_TELEMETRY, "SELECT"),
+    **dict.fromkeys(("log_counts", "log_count_deltas", "span_counts", "span_count_deltas"), "SELECT"),
     "resources": "SELECT",
     "scopes": "SELECT",
     "rejected_records": "SELECT",
@@ -61,6 +67,9 @@ READER_TABLES: Mapping[str, str] = {
 }
 ERASER_TABLES: Mapping[str, str] = {
     **dict.fromkeys(_TELEMETRY, "SELECT, DELETE"),
+    # What is deleted is taken from the counts in its transaction.
+    **dict.fromkeys(("log_count_deltas", "span_count_deltas"), "INSERT"),
+    **dict.fromkeys(("log_counts", "span_counts"), ""),
     **dict.fromkeys(("resources", "scopes", "rejected_records", *_DIGESTS, "spooled_requests"), ""),
     **dict.fromkeys(("level_overrides", "agents"), ""),
     "clear_previews": "SELECT, INSERT, UPDATE, DELETE",
@@ -74,6 +83,7 @@ TABLES_OF: Mapping[str, Mapping[str, str]] = {WRITER: WRITER_TABLES, READER: REA
 _WRITER_FUNCTIONS = (
     "otel_ingest_make_partition(text, date)",
     "otel_ingest_make_partition(text, timestamptz, timestamptz)",
+    "otel_ingest_compact_counts()",
     "otel_ingest_find_token(bytea)",
     "otel_ingest_touch_tokens(bigint[])",
 )

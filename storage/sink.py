@@ -11,7 +11,7 @@ from psycopg import errors as pg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
-from storage import partitions, spooled
+from storage import partitions, rollups, spooled
 from storage.api import Outcome
 from storage.batch import COPY_HEADER, COPY_TRAILER, Batch
 from storage.config import Windows
@@ -109,6 +109,7 @@ class PostgresSink:
                 claimed = await self._digests.claim(connection, work.keys())
                 work.claimed(claimed)
                 new = await store(connection, work)
+                await rollups.store(connection, work.batches[0].table, work.counts())
                 await self._digests.note_rejected(connection, claimed, work.rejected_by_key())
                 if work.has_rejected and self._rejected.on:
                     await self._rejected.keep(connection, await asyncio.to_thread(work.describe_rejected))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from storage.api import Outcome
 from storage.batch import Batch, RejectedRecord, RejectedRow
+from storage.counts import Counts, add, take_encoded
 from storage.digests import Claimed, Earlier
 from storage.errors import RetryableStoreError
 from storage.keys import RequestKey
@@ -127,6 +128,17 @@ class Work:
                 digest = batch.key.digest if batch.key is not None else None
                 found += [(record, digest) for record in batch.describe(rows)]
         return found
+
+    def counts(self) -> Counts:
+        """Return how many rows of each kind this transaction stores; called once they are stored, before COMMIT."""
+        stored: Counts = {}
+        for b, batch in enumerate(self.batches):
+            if b in self._repeats or b in self._settled or b in self._busy:
+                continue
+            add(stored, batch.counts)
+            for row in self._rejected.get(b, ()):
+                take_encoded(stored, batch.table, batch.rows[row.index])
+        return stored
 
     def committing(self, transaction: str) -> None:
         """Note on the batches which transaction is about to store them, so that the next attempt knows its own.

@@ -113,7 +113,7 @@ def batch_of(rows: Sequence[Row], table: TelemetryTable = LOG_RECORDS) -> Batch:
     batch = Batch(table, resources={RESOURCE.id: RESOURCE}, scopes={SCOPE.id: SCOPE})
     encode = row_encoder(table)
     for row in rows:
-        batch.add(row.time, encode(row))
+        batch.add(row, encode(row))
     return batch
 
 

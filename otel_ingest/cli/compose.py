@@ -307,6 +307,7 @@ def _receiver(
         grpc_server,
         address_of(grpc_socket),
         preparation.upkeep,
+        preparation.compact,
         configurations,
         spooling.stop_draining,
     )

@@ -14,7 +14,7 @@ from otel_ingest.cli.access import Access
 from otel_ingest.cli.common import rejected_bounds, windows
 from otel_ingest.config import Settings
 from otel_ingest.ending import end
-from storage import embedded, levels, maintenance, migrate, probe, roles, tokens
+from storage import embedded, levels, maintenance, migrate, probe, roles, rollups, tokens
 from storage.engine import AsyncEngine, write_engine
 from storage.errors import RetryableStoreError, StoreError
 from storage.retention import carrying_out
@@ -109,6 +109,11 @@ class Preparation:
                 _log.warning("retention could not do a step, trying again", **said, failed=each.failed)
             else:
                 _log.info("retention", **said)
+
+    async def compact(self) -> None:
+        """Add up the counts of the last moments when it is this receiver's turn. Raises StoreError."""
+        if await self._turn.is_mine():
+            await rollups.compact(self._engine)
 
     async def close(self) -> None:
         """Let another receiver have the turn."""

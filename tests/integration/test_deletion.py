@@ -1,5 +1,7 @@
 """Deleting rows of a telemetry table: bounded, exact, and nothing of what another transaction adds."""
 
+import re
+
 import pytest
 from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -57,11 +59,11 @@ async def test_a_deletion_reads_one_partition(engine: AsyncEngine) -> None:
     event.listen(engine.sync_engine, "before_cursor_execute", lambda *a: statements.append((a[2], a[3])))
     async with engine.connect() as connection:
         await delete_rows(connection, log_records, [log_records.c.severity_number < 17], 3)
-        statement, parameters = next((s, p) for s, p in statements if s.startswith("DELETE"))
+        statement, parameters = next((s, p) for s, p in statements if "DELETE" in s)
         rows_of_plan = await connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)  # type: ignore[arg-type]
         plan = "\n".join(rows_of_plan.scalars())
 
-    assert plan.count("Scan") == 1, plan
+    assert len(re.findall(r"Scan .*on log_records", plan)) == 1, plan
 
 
 async def test_a_table_without_partitions_has_nothing_to_delete(engine: AsyncEngine) -> None:
