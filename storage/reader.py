@@ -26,6 +26,7 @@ from storage.views import (
     LogNode,
     Operation,
     Page,
+    ServiceNumbers,
     ServiceSpans,
     SpanEntry,
     Spooled,
@@ -169,6 +170,16 @@ class Reader:
         """Return how often a component called another in [since, until)."""
         async with self._connection() as connection:
             return await services.calls(connection, since_ns, until_ns)
+
+    async def service_numbers(self, since_ns: int, until_ns: int) -> list[ServiceNumbers]:
+        """Return what each component served in [since, until): requests, failed ones, percentiles of their time."""
+        async with self._connection() as connection:
+            return await services.service_numbers(connection, since_ns, until_ns)
+
+    async def versions(self) -> dict[str, list[str]]:
+        """Return the versions each component named, the newest first."""
+        async with self._connection() as connection:
+            return await services.versions(connection)
 
     async def store_info(self) -> StoreInfo:
         """Return version, sizes and edges of the store."""

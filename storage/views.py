@@ -174,6 +174,18 @@ class ServiceSpans:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceNumbers:
+    """What a component served in a window: requests, how many failed, and how long they took (ns)."""
+
+    component: str
+    requests: int
+    errors: int
+    p50_ns: float
+    p95_ns: float
+    p99_ns: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """How often one component called another."""
 

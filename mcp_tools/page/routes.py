@@ -10,11 +10,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Route
 
 from mcp_tools.errors import UserInputError
-from mcp_tools.page import counts, exports, files, logs, records, shell, tail, traces
+from mcp_tools.page import components, counts, exports, files, logs, operations, records, shell, tail, traces
 from mcp_tools.page.guard import Guard, is_of_ours, is_proven
 from mcp_tools.page.session import Sessions, VerifyToken, Visitor
 from mcp_tools.page.state import Here, href, local
-from mcp_tools.page.visit import Metrics, Shown, Stream, View, Visit
+from mcp_tools.page.visit import Change, Metrics, Shown, Stream, View, Visit
 from mcp_tools.store_away import RETRY_S, StoreAway
 from storage.control import Control
 from storage.errors import RetryableStoreError, StoreError
@@ -27,6 +27,8 @@ VIEWS: dict[str, View] = {
     "/traces": traces.search,
     "/trace/{trace_id}": traces.view,
     "/trace/{trace_id}/span/{span_id}": traces.span_view,
+    "/components": components.view,
+    "/operations": operations.view,
 }
 STREAMS: dict[str, Stream] = {
     "/logs.csv": exports.csv,
@@ -34,6 +36,7 @@ STREAMS: dict[str, Stream] = {
     "/logs/tail": tail.stream,
     "/trace/{trace_id}/shape.json": traces.shape,
 }
+CHANGES: dict[str, Change] = {"/components/level": components.set_level}
 _STATUS = {"FORBIDDEN": 403, "UNKNOWN_TRACE": 404, "UNKNOWN_ID": 404, "TIMEOUT": 504, "STORE_UNAVAILABLE": 503}
 _FORM_BYTES_MAX = 64 * 1024
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -69,6 +72,8 @@ class Page:
         for path, view in VIEWS.items():
             endpoints |= {f"{path}.json": self._json(view), path: self._html(view)}
         routes: list[BaseRoute] = [Route(path, endpoint, middleware=around) for path, endpoint in endpoints.items()]
+        for path, change in CHANGES.items():
+            routes.append(Route(path, self._change(change), methods=["POST"], middleware=around))
         routes.append(Route("/login", self._login, methods=["GET", "POST"], middleware=around))
         routes.append(Route("/logout", self._logout, methods=["POST"], middleware=around))
         return routes
@@ -153,11 +158,28 @@ class Page:
             if isinstance(visitor, Response):
                 return visitor
             visit = self._visit(request, visitor, enough=True)
-            shown = await self._shown(view, visit)
-            context = {"here": visit.here, "title": shown.title, "now_ns": visit.now_ns, "visitor": visitor}
             layout = "part.html" if request.headers.get("x-part") == "main" else "layout.html"
-            context |= {"error": shown.error, "otlp_url": self._otlp_url, "layout": layout} | shown.data | shown.more
-            return Response(shell.page(shown.template, **context), _status(shown), media_type="text/html")
+            return self._rendered(visit, await self._shown(view(visit)), layout)
+
+        return endpoint
+
+    def _rendered(self, visit: Visit, shown: Shown, layout: str = "layout.html") -> Response:
+        context = {"here": visit.here, "title": shown.title, "now_ns": visit.now_ns, "visitor": visit.visitor}
+        context |= {"error": shown.error, "otlp_url": self._otlp_url, "layout": layout} | shown.data | shown.more
+        return Response(shell.page(shown.template, **context), _status(shown), media_type="text/html")
+
+    def _change(self, change: Change) -> Endpoint:
+        """Return the endpoint of a form that changes something: from this origin, with the secret of its session."""
+
+        async def endpoint(request: Request) -> Response:
+            visitor = await self._visitor(request)
+            if isinstance(visitor, Response):
+                return visitor
+            form = await _form(request)
+            if form is None or not is_of_ours(request) or not is_proven(visitor, form.get("csrf", "")):
+                return PlainTextResponse("this form is not of this server, or its session is over\n", 403)
+            visit = self._visit(request, visitor, enough=True)
+            return self._rendered(visit, await self._shown(change(visit, form)))
 
         return endpoint
 
@@ -166,7 +188,7 @@ class Page:
             visitor = await self._visitor(request)
             if isinstance(visitor, Response):
                 return visitor
-            shown = await self._shown(view, self._visit(request, visitor, enough=False))
+            shown = await self._shown(view(self._visit(request, visitor, enough=False)))
             data: dict[str, Any] = shown.data
             if shown.error is not None:
                 data = {"error": {"code": shown.error.code, "message": str(shown.error).partition(": ")[2]}}
@@ -186,12 +208,12 @@ class Page:
 
         return endpoint
 
-    async def _shown(self, view: View, visit: Visit) -> Shown:
+    async def _shown(self, finding: Awaitable[Shown]) -> Shown:
         """Return what a view shows; what keeps it from it is a page as well."""
         try:
-            return await view(visit)
+            return await finding
         except UserInputError as error:
-            return Shown("problem.html", "Not found", {}, error=error)
+            return Shown("problem.html", "Not so", {}, error=error)
         except RetryableStoreError as error:
             away = UserInputError("STORE_UNAVAILABLE", f"{error}; try again in {RETRY_S} s")
             return Shown("problem.html", "The store is away", {}, error=away)

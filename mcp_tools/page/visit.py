@@ -58,3 +58,5 @@ class Shown:
 
 Stream = Callable[[Visit, Request, Sessions], Awaitable[Response]]
 View = Callable[[Visit], Awaitable[Shown]]
+Change = Callable[[Visit, dict[str, str]], Awaitable[Shown]]
+"""What a form does, with its fields. Raises UserInputError."""

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ARRAY, Double, func, literal, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.filters import timestamp
 from storage.mapping import kind_name
-from storage.models import spans
-from storage.views import Call, Operation, ServiceSpans
+from storage.models import resources, spans
+from storage.views import Call, Operation, ServiceNumbers, ServiceSpans
 
 # Operations are those of a service's latest spans: names repeat, and reading every span would take minutes.
 OPERATIONS_SPANS_MAX = 20_000
@@ -18,7 +18,10 @@ OPERATIONS_SPANS_MAX = 20_000
 OPERATIONS_MAX = 2_000
 # A caller's span may have begun this long before the one it calls.
 PARENT_BEFORE_NS = 3_600 * 1_000_000_000
+# A page of components; those beyond serve least.
+SERVICES_MAX = 200
 _ERROR = 2
+_SERVING = (2, 5)  # SPAN_KIND_SERVER, SPAN_KIND_CONSUMER
 
 
 async def operations(connection: AsyncConnection, component: str, kind: int | None = None) -> list[Operation]:
@@ -75,3 +78,39 @@ async def calls(connection: AsyncConnection, since_ns: int, until_ns: int) -> li
         .order_by(parent.c.component, child.c.component)
     )
     return [Call(parent=a, child=b, count=n) for a, b, n in await connection.execute(statement)]
+
+
+async def service_numbers(connection: AsyncConnection, since_ns: int, until_ns: int) -> list[ServiceNumbers]:
+    """Return what each component served in [since, until): spans of kind server or consumer, or without a parent.
+
+    The busiest first, SERVICES_MAX of them.
+    """
+    table = spans.c
+    served = or_(table.kind.in_(_SERVING), table.parent_span_id.is_(None))
+    times = func.percentile_cont(literal([0.5, 0.95, 0.99], ARRAY(Double))).within_group(table.duration_ns)
+    count = func.count()
+    statement = (
+        select(table.component, count.label("n"), count.filter(table.status_code == _ERROR).label("errors"),
+               times.label("times"))
+        .where(table.time >= timestamp(since_ns // 1000), table.time < timestamp(-(-until_ns // 1000)), served)
+        .group_by(table.component).order_by(count.desc(), table.component).limit(SERVICES_MAX)
+    )  # fmt: skip
+    return [
+        ServiceNumbers(
+            component=row.component, requests=row.n, errors=row.errors,
+            p50_ns=row.times[0], p95_ns=row.times[1], p99_ns=row.times[2],
+        )
+        for row in await connection.execute(statement)
+    ]  # fmt: skip
+
+
+async def versions(connection: AsyncConnection) -> dict[str, list[str]]:
+    """Return the versions each component named (service.version), the one that was first seen last first."""
+    table = resources.c
+    version = table.attributes["service.version"].astext
+    statement = select(table.component, version.label("version"), func.max(table.first_seen).label("since"))
+    statement = statement.where(version.isnot(None)).group_by(table.component, version)
+    found: dict[str, list[str]] = {}
+    for row in await connection.execute(statement.order_by(text("since DESC")).limit(OPERATIONS_MAX)):
+        found.setdefault(row.component, []).append(row.version)
+    return found

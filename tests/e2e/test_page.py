@@ -67,6 +67,7 @@ def _answer(server: Server, path: str, data: bytes | None = None, **headers: str
 
 TRACE = "0" * 31 + "1"
 PATHS = ("/logs", "/logs/counts", "/record/1", "/traces", f"/trace/{TRACE}", f"/trace/{TRACE}/span/{TRACE[:16]}")
+PATHS += ("/components", "/operations")
 
 
 @pytest.mark.parametrize(
@@ -331,6 +332,76 @@ def test_without_scripts_a_trace_is_whole(browser: Browser, told: tuple[Server, 
         expect(page.locator(".detail")).to_contain_text("TimeoutError")
 
 
+def test_components_have_their_numbers_and_a_map(browser: Browser, told: tuple[Server, Story]) -> None:
+    """Each component has its requests, failures and versions as the story told them; the map has who called whom."""
+    server, story = told
+    data = json.loads(server.get("/components.json?since=2h"))
+    found = {c["component"]: c for c in data["components"]}
+    assert found["payments"]["served"]["requests"] == 300
+    assert found["payments"]["served"]["errors"] == len(story.failed)
+    assert found["payments"]["served"]["p50_ns"] <= found["payments"]["served"]["p99_ns"]
+    assert {name: c["versions"] for name, c in found.items()}["inventory"] == ["0.7.3"]
+    calls = {(e["parent"], e["child"]): e["count"] for e in data["graph"]["edges"]}
+    mailed = 300 - len(story.failed)
+    assert calls == {("shop", "payments"): 300, ("shop", "inventory"): 300, ("shop", "mailer"): mailed}
+    with tab(browser, server) as opened:
+        page = opened.open("/components?since=2h")
+        expect(page.locator(".node")).to_have_count(4)
+        expect(page.get_by_role("button", name="Set level")).to_have_count(0)
+        page.get_by_role("row", name="payments").locator("a.exc").click()
+        expect(page.locator(".traces .row").first).to_contain_text("timed out")
+
+
+def test_a_level_is_set_and_ended_by_who_may(browser: Browser, server: Server) -> None:
+    """A token that may control sets a level with a reason; it stands in the audit log, and ends by a button."""
+    with tab(browser, server) as opened:  # a reader adds the token that may
+        page = opened.open("/login")
+        page.get_by_label("Token").fill(server.token("admin"))
+        page.get_by_role("button", name="Log in").click()
+        page = opened.open("/components")
+        form = page.get_by_role("form", name="Set a level")
+        form.get_by_label("Component").fill("shop")
+        form.get_by_label("Why").fill("what <b>happens</b>")
+        form.get_by_role("button", name="Set level").click()
+        expect(page.get_by_role("status")).to_contain_text("is at DEBUG until")
+        opened.open("/components")
+        expect(page.locator("table", has_text="Logger")).to_contain_text("what <b>happens</b>")
+        opened.open("/operations")
+        expect(page.locator("table", has_text="Outcome")).to_contain_text("logger_set_level")
+        opened.open("/components")
+        page.get_by_role("button", name="End DEBUG of shop").click()
+        expect(page.get_by_role("status")).to_contain_text("1 levels of every logger of shop ended")
+
+
+def test_a_change_needs_the_role_and_the_secret(server: Server) -> None:
+    """Without the role nothing happens, and the attempt is written down; without the session's secret neither."""
+    form = {"Content_Type": "application/x-www-form-urlencoded"}
+    wish = urllib.parse.urlencode({"component": "shop", "level": "debug", "ttl": "1m", "reason": "to see"})
+    status, _, body = _answer(
+        server, "/components/level", wish.encode(), Authorization=f"Bearer {server.token()}", **form
+    )
+    assert status == 403
+    assert b"needs the role control" in body
+    cookie = _answer(server, f"/?token={server.token('admin')}")[1]["set-cookie"].partition(";")[0]
+    assert _answer(server, "/components/level", wish.encode(), Cookie=cookie, **form)[0] == 403
+    bearer = {"Authorization": f"Bearer {server.token('admin')}"}
+    audit = json.loads(_answer(server, "/operations.json", **bearer)[2])["audit"]
+    assert "needs the role control" in audit[0]["outcome"]
+    assert json.loads(server.get("/operations.json"))["audit"] is None
+
+
+def test_operations_add_up(browser: Browser, server: Server) -> None:
+    """The ledger of the page balances as /metrics does, and the store's tables are there."""
+    data = json.loads(server.get("/operations.json"))
+    for book in data["receiver"]["ledger"].values():
+        assert book["received"] + book["recovered"] == sum(book.values()) - book["received"] - book["recovered"]
+    assert data["receiver"]["ledger"]["logs"]["stored"] > 900
+    with tab(browser, server) as opened:
+        page = opened.open("/operations")
+        expect(page.locator(".tile")).to_have_count(6)
+        expect(page.get_by_role("row", name=re.compile("^log_records"))).to_be_visible()
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 400)])
 def test_views_are_accessible(browser: Browser, told: tuple[Server, Story], scheme: str, width: int) -> None:
     """Axe finds nothing serious, in both colour schemes, wide and narrow; nothing runs over the edge."""
@@ -342,7 +413,7 @@ def test_views_are_accessible(browser: Browser, told: tuple[Server, Story], sche
         trace = f"/trace/{story.failed[0]}"
         span = json.loads(server.get(f"{trace}.json"))["failures"][0]["span_id"]
         paths = ["/logs", f"/logs?record={first}", f"/record/{first}", "/logs?q=nothing", "/login", "/traces"]
-        for path in [*paths, trace, f"{trace}?span={span}"]:
+        for path in [*paths, trace, f"{trace}?span={span}", "/components", "/operations"]:
             opened.open(path)
             assert not findings(page), (path, findings(page))
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path

@@ -43,6 +43,7 @@ PATHS = (
     "/record/{id}?around=everyone",
     "/logs?component={malice}",
     "/traces",
+    "/components",
     "/trace/" + "ab" * 16,
     "/trace/" + "ab" * 16 + "?span=" + "cd" * 8,
 )
@@ -87,7 +88,13 @@ def test_opened_and_followed_in_place(browser: Browser, server: Server) -> None:
 def test_twins_hold_no_markup(server: Server) -> None:
     """JSON and JSON lines have no "<" at all, and still say what was sent."""
     trace = "/trace/" + "ab" * 16
-    for path in (trace + ".json", trace + "/shape.json", trace + "/span/" + "cd" * 8 + ".json", "/traces.json"):
+    for path in (
+        trace + ".json",
+        trace + "/shape.json",
+        trace + "/span/" + "cd" * 8 + ".json",
+        "/traces.json",
+        "/components.json",
+    ):
         body = server.get(path)
         assert b"<" not in body
         assert b"window.pwned=1" in body

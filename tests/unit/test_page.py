@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_tools.page import files, show, state
+from mcp_tools.page import files, graph, show, state
 from mcp_tools.page.exports import csv_line
 from mcp_tools.page.histogram import BARS_MAX, HEIGHT, draw, interval_s
-from storage.views import LogCount
+from storage.views import Call, LogCount
 
 NS = 1_000_000_000
 
@@ -96,3 +96,29 @@ def test_no_cell_is_a_formula(cells: list[str]) -> None:
 
     (row,) = csv.reader(io.StringIO(csv_line(cells).decode(), newline=""))
     assert not [cell for cell in row if cell[:1] in set("=+-@\t\r\n")]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("abcdefgh"), st.integers(1, 10**9)), max_size=30)
+)
+def test_the_map_draws_every_call_once(told: list[tuple[str, str, int]]) -> None:
+    """Whatever calls whom, in circles too: each component once, inside of the drawing, on nobody else's place."""
+    calls = [Call(parent=a, child=b, count=n) for a, b, n in {(a, b): (a, b, n) for a, b, n in told if a != b}.values()]
+    drawn = graph.draw(calls)
+    assert {n.name for n in drawn.nodes} == {name for c in calls for name in (c.parent, c.child)}
+    assert len({(n.x, n.y) for n in drawn.nodes}) == len(drawn.nodes)
+    assert all(0 <= n.x <= drawn.width - graph.WIDTH and 0 <= n.y <= drawn.height - graph.HEIGHT for n in drawn.nodes)
+    assert {(e.parent, e.child) for e in drawn.edges} == {(c.parent, c.child) for c in calls}
+
+
+def test_the_map_has_callers_on_the_left() -> None:
+    """A chain stands in a line; a call that closes a circle does not change it."""
+    calls = [Call(parent=a, child=b, count=1) for a, b in ("ab", "bc", "ac", "ca")]
+    place = {n.name: n.x for n in graph.draw(calls).nodes}
+    assert place["a"] < place["b"] < place["c"]
+
+
+def test_the_map_has_a_bound() -> None:
+    """Of a thousand components the busiest are drawn, the others are counted."""
+    drawn = graph.draw([Call(parent="gate", child=f"c{n}", count=n + 1) for n in range(1000)])
+    assert (len(drawn.nodes), drawn.left_out) == (graph.NODES_MAX, 1001 - graph.NODES_MAX)
