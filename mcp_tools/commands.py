@@ -3,21 +3,24 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
-from mcp_tools import render
+from mcp_tools import render, terminal
 from mcp_tools.answers import Answer
 from mcp_tools.arguments import severity
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
 from mcp_tools.following import POLL_S, Follower
+from mcp_tools.language import expression
 from storage.errors import StoreError
 from storage.filters import LogQuery
 from storage.reader import Reader
+from storage.views import LogEntry
 
 OpenReader = Callable[[], AbstractAsyncContextManager[Reader]]
 Ask = Callable[..., None]
@@ -28,6 +31,9 @@ Since = Annotated[str | None, typer.Option(help='Start: "15m", "2h", RFC 3339 [1
 Until = Annotated[str | None, typer.Option(help="End, exclusive [now]")]
 Severity = Annotated[str | None, typer.Option("--severity-min", "-s", help="trace, debug, info, warn, error, fatal")]
 Text = Annotated[str | None, typer.Option("--text", help="Part of the body, any case")]
+Question = Annotated[
+    str | None, typer.Argument(help='In the query language: component:shop level:>=warn "timed out" (docs/query.md)')
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
 # A terminal has no context to spare; agents do.
 _TOKENS = 20_000
@@ -50,6 +56,7 @@ def _register_search(app: typer.Typer, ask: Ask) -> None:
 
     @app.command()
     def query(
+        question: Question = None,
         component: Component = None,
         severity_min: Severity = None,
         text: Text = None,
@@ -69,11 +76,12 @@ def _register_search(app: typer.Typer, ask: Ask) -> None:
         ] = None,
         as_json: Json = False,
     ) -> None:
-        """Print log records, newest first: otel-ingest query -c shop -s warn --since 2h ."""
+        """Print log records, newest first: otel-ingest query 'component:shop level:>=warn -health' --since 2h ."""
         ask(
-            "logger_query", as_json, component=component, severity_min=severity_min, text=text, trace_id=trace_id,
-            span_id=span_id, attributes=_attributes(attribute), since=since, until=until, order=order, limit=limit,
-            cursor=cursor, id=record, collapse=collapse, fields=field, around={"id": around} if around else None,
+            "logger_query", as_json, query=question, component=component, severity_min=severity_min, text=text,
+            trace_id=trace_id, span_id=span_id, attributes=_attributes(attribute), since=since, until=until,
+            order=order, limit=limit, cursor=cursor, id=record, collapse=collapse, fields=field,
+            around={"id": around} if around else None,
         )  # fmt: skip
 
     @app.command()
@@ -99,6 +107,9 @@ def _register_search(app: typer.Typer, ask: Ask) -> None:
 
     @app.command()
     def traces(
+        question: Annotated[
+            str | None, typer.Argument(help="Of a span: component:shop status:error duration:>100ms (docs/query.md)")
+        ] = None,
         component: Component = None,
         status: Annotated[str | None, typer.Option(help="error, ok or unset")] = None,
         min_duration: Annotated[str | None, typer.Option(help='For example "250ms"')] = None,
@@ -107,10 +118,10 @@ def _register_search(app: typer.Typer, ask: Ask) -> None:
         limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200)] = 20,
         as_json: Json = False,
     ) -> None:
-        """Search traces: otel-ingest traces --sort slowest --since 1d ."""
+        """Search traces: otel-ingest traces 'component:shop duration:>1s' --sort slowest --since 1d ."""
         ask(
-            "logger_search_traces", as_json, component=component, status=status, min_duration=min_duration,
-            since=since, sort=sort, limit=limit,
+            "logger_search_traces", as_json, query=question, component=component, status=status,
+            min_duration=min_duration, since=since, sort=sort, limit=limit,
         )  # fmt: skip
 
 
@@ -119,6 +130,7 @@ def _register_counts(app: typer.Typer, ask: Ask) -> None:
 
     @app.command()
     def stats(
+        question: Question = None,
         component: Component = None,
         severity_min: Severity = None,
         text: Text = None,
@@ -130,8 +142,8 @@ def _register_counts(app: typer.Typer, ask: Ask) -> None:
     ) -> None:
         """Count log records: otel-ingest stats --interval 5m --since 6h ."""
         ask(
-            "logger_stats", as_json, component=component, severity_min=severity_min, text=text, group_by=group_by,
-            interval=interval, since=since, until=until,
+            "logger_stats", as_json, query=question, component=component, severity_min=severity_min, text=text,
+            group_by=group_by, interval=interval, since=since, until=until,
         )  # fmt: skip
 
     @app.command()
@@ -145,6 +157,7 @@ def _register_tail(app: typer.Typer, open_reader: OpenReader) -> None:
 
     @app.command()
     def tail(
+        question: Question = None,
         component: Component = None,
         severity_min: Severity = None,
         text: Text = None,
@@ -155,9 +168,10 @@ def _register_tail(app: typer.Typer, open_reader: OpenReader) -> None:
         """Print the latest log records, oldest first; with -f also those that arrive."""
         try:
             least = severity(severity_min) if severity_min else None
+            tree = expression(question)
         except UserInputError as error:
             _fail(error)
-        wanted = LogQuery(component=component, severity_min=least, text=text, limit=limit)
+        wanted = LogQuery(component=component, severity_min=least, text=text, query=tree, limit=limit)
         try:
             _run(_tail(open_reader, wanted, follow=follow, as_json=as_json))
         except KeyboardInterrupt:
@@ -177,25 +191,37 @@ async def _tail(open_reader: OpenReader, query: LogQuery, *, follow: bool, as_js
     """
     async with open_reader() as reader:
         page = await reader.find_logs(query)
-        for entry in reversed(page.items):
-            _emit(entry, as_json=as_json)
+        emit = _emitter(as_json=as_json)
+        emit(page.items[::-1])
         if not follow:
             return
         follower = Follower(reader, page.items)
         await follower.begin(query)
         while True:
             await asyncio.sleep(POLL_S)
-            for entry in await follower.fresh(query):
-                _emit(entry, as_json=as_json)
+            emit(await follower.fresh(query))
 
 
-def _emit(entry: Any, *, as_json: bool) -> None:
-    if as_json:
-        line = {name: getattr(entry, name) for name in entry.__slots__}
-        sys.stdout.write(json.dumps(line, default=str) + "\n")
-    else:
-        sys.stdout.write(render.log_line(entry) + "\n")
-    sys.stdout.flush()
+def _emitter(*, as_json: bool) -> Callable[[Sequence[LogEntry]], None]:
+    """Return what prints records: JSON lines, drawn at a terminal, plain lines into a pipe."""
+    drawing = terminal.Drawing(Console().width) if sys.stdout.isatty() and not as_json else None
+
+    def emit(entries: Sequence[LogEntry]) -> None:
+        if drawing is not None:
+            _draw(drawing.lines([terminal.row_of(entry) for entry in entries]))
+        for entry in entries if drawing is None else ():
+            fields = {name: getattr(entry, name) for name in entry.__slots__}
+            sys.stdout.write((json.dumps(fields, default=str) if as_json else render.log_line(entry)) + "\n")
+        sys.stdout.flush()
+
+    return emit
+
+
+def _draw(lines: Iterable[Any]) -> None:
+    """Print lines that are as wide as the terminal already; NO_COLOR and TERM=dumb leave the colours out."""
+    console = Console(highlight=False)
+    for line in lines:
+        console.print(line, no_wrap=True, overflow="ignore", crop=False)
 
 
 def _run(work: Any) -> Any:
@@ -213,7 +239,12 @@ def _fail(error: Exception) -> Any:
 
 
 def _print(answer: Answer, *, as_json: bool) -> None:
-    typer.echo(json.dumps(answer.data, default=str) if as_json else answer.text)
+    at_terminal = sys.stdout.isatty() and not as_json
+    drawn = terminal.drawn(answer.data, Console().width) if at_terminal else None
+    if drawn is None:
+        typer.echo(json.dumps(answer.data, default=str) if as_json else answer.text)
+    else:
+        _draw(drawn)
     if not answer.found:
         raise typer.Exit(1)
 

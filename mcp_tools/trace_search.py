@@ -9,6 +9,7 @@ from mcp_tools import arguments as read
 from mcp_tools import render
 from mcp_tools.answers import DAY_NS, Answer, Asked, Attributes, Window, bounds_of, check_component
 from mcp_tools.errors import UserInputError
+from mcp_tools.language import SPANS_QUERY, read_query
 from mcp_tools.paging import pack, resume
 from storage.cursor import InvalidCursor
 from storage.filters import TraceQuery
@@ -26,6 +27,7 @@ class SearchTracesArguments(Window):
     status: Literal["error", "ok", "unset"] | None = None
     min_duration: str | None = Field(None, description='For example "250ms"')
     max_duration: str | None = None
+    query: str | None = Field(None, description=SPANS_QUERY)
     attributes: Attributes = Field(default_factory=dict, description="Equal attributes of span or resource")
     sort: Literal["newest", "slowest", "errors"] = "newest"
     limit: int = Field(20, ge=1, le=200)
@@ -43,6 +45,7 @@ async def logger_search_traces(reader: Reader, args: SearchTracesArguments, aske
         min_duration_ns=read.duration_ns(args.min_duration, "min_duration") if args.min_duration else None,
         max_duration_ns=read.duration_ns(args.max_duration, "max_duration") if args.max_duration else None,
         attributes=args.attributes,
+        query=await read_query(reader, args.query, "spans"),
         since_ns=bounds.since_ns,
         until_ns=bounds.until_ns if args.until else None,
         sort=args.sort,

@@ -25,7 +25,8 @@ def main() -> None:
     """Run the command line; first start over in a quiet environment where this one is not."""
     environ = dict(os.environ)  # noqa: TID251 - the one place that looks at all of it
     quiet = quiet_environment(environ)
-    if quiet != environ:
+    # `run` starts a program of somebody else's, which gets its environment as it is.
+    if quiet != environ and sys.argv[1:2] != ["run"]:
         # An instrumentation that is already loaded goes away with this process image.
         os.execve(sys.executable, [sys.executable, "-m", "otel_ingest", *sys.argv[1:]], quiet)  # noqa: S606
     from otel_ingest.cli import app  # noqa: PLC0415 - only now, in a quiet environment

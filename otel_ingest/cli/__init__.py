@@ -3,7 +3,7 @@
 import typer
 
 from mcp_tools import commands
-from otel_ingest.cli import acting, admin, demo, doctor, export, grafana, rejected, spool, up
+from otel_ingest.cli import acting, admin, demo, doctor, export, grafana, rejected, running, spool, up
 from otel_ingest.cli.common import open_reader
 
 app = typer.Typer(
@@ -23,5 +23,6 @@ acting.register(app)
 export.register(app)
 grafana.register(app)
 rejected.register(app)
+running.register(app)
 spool.register(app)
 doctor.register(app)
