@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any
 
+import orjson
 from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -113,6 +114,8 @@ def _engine(config: StorageConfig, *, pool_size: int, timeout_s: float, **settin
         pool_pre_ping=True,
         pool_timeout=config.connect_timeout_s,
         hide_parameters=True,
+        # A double past 2^53 comes out of jsonb without its point: read as an integer no door could write it again.
+        json_deserializer=orjson.loads,
         connect_args={
             "connect_timeout": config.connect_timeout_s,
             "application_name": "otel-ingest",

@@ -282,7 +282,7 @@ def _shared(record: Record) -> dict[str, Any]:
         "trace_id": bytes.fromhex(trace) if trace else None,
         "span_id": _span_id(record.fields["span"]),
         "attributes": _json(record.attributes),
-        "resource_id": _id("resource", _json(record.resource)),
+        "resource_id": _id("resource", record.fields["component"].encode() + _json(record.resource)),
         "scope_id": _id("scope", record.fields["scope"].encode()),
     }
 
