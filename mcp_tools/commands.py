@@ -47,12 +47,13 @@ def register(app: typer.Typer, open_reader: OpenReader) -> None:
         _print(_run(_ask(open_reader, tool, given | {"max_tokens": _TOKENS})), as_json=as_json)
 
     _register_search(app, ask)
+    _register_traces(app, ask)
     _register_counts(app, ask)
     _register_tail(app, open_reader)
 
 
 def _register_search(app: typer.Typer, ask: Ask) -> None:
-    """Add query, trace and traces."""
+    """Add query and trace."""
 
     @app.command()
     def query(
@@ -104,6 +105,10 @@ def _register_search(app: typer.Typer, ask: Ask) -> None:
             "logger_trace", as_json, trace_id=trace_id, view=shown, span_ids=span, focus_span=focus, at=at,
             cursor=cursor,
         )  # fmt: skip
+
+
+def _register_traces(app: typer.Typer, ask: Ask) -> None:
+    """Add traces."""
 
     @app.command()
     def traces(
