@@ -91,10 +91,13 @@ chaos: $(VENV)/.dev ## five minutes of seeded faults under the stock SDK, each r
 killpoints: $(VENV)/.dev ## 500 kills at exact points of COPY, COMMIT and the answer (ARGS="--points 500 --seed 1")
 	@$(BIN)/python -m tests.chaos.killpoints $(ARGS)
 
+bench-doors: $(VENV)/.dev ## Jaeger's and Loki's API over a store of its own: medians (ARGS="--traces 30000")
+	@$(BIN)/python -m benchmarks.doors $(ARGS)
+
 overload: $(VENV)/.dev ## more than it can commit: memory, refusals by code, and how long others wait
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
 
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) instrumentation/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: help install up demo test test-fast test-node check format conformance mcp-conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench idle-agents chaos killpoints overload clean
+.PHONY: bench-doors help install up demo test test-fast test-node check format conformance mcp-conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench idle-agents chaos killpoints overload clean
