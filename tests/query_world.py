@@ -308,5 +308,5 @@ def _batch(table: Any, rows: Sequence[Any], world: Sequence[Record]) -> Batch:
             row.resource_id, record.fields["component"], _json(record.resource), 0, "", None
         )
         batch.scopes[row.scope_id] = ScopeRow(row.scope_id, record.fields["scope"], "", b"{}", 0, "", None)
-        batch.add(row.time, encode(row))
+        batch.add(row, encode(row))
     return batch

@@ -30,6 +30,6 @@ async def store(engine: AsyncEngine, signal: Signal, *messages: Any) -> None:
             elif isinstance(item, ScopeRow):
                 batch.scopes[item.id] = item
             else:
-                batch.add(item.time, encoder(item))
+                batch.add(item, encoder(item))
         (outcome,) = await PostgresSink(engine).write([batch])
         assert not outcome.rejected
