@@ -16,10 +16,10 @@ from starlette.routing import BaseRoute, Route
 from mcp_tools.door import DoorError, Endpoint, Verify, guarded
 from mcp_tools.go_values import rfc3339_ns
 from mcp_tools.jaeger_json import trace_json
-from mcp_tools.jaeger_query import Parameters, legacy_query, span_kind, v3_query
+from mcp_tools.jaeger_query import TRACES_MAX, Parameters, legacy_query, span_kind, v3_query
 from storage.filters import TraceQuery
 from storage.reader import Reader
-from storage.views import TraceSummary, WholeTrace
+from storage.views import TraceSummary
 
 OtlpTrace = Callable[[str, int], Awaitable[tuple[list[Any], int]]]
 """(trace id, spans at most) -> its ``resourceSpans`` in OTLP/JSON, and how many spans they hold."""
@@ -126,27 +126,20 @@ class Jaeger:
         return _legacy([{"name": o.name, "spanKind": o.kind} for o in found])
 
     async def _legacy_traces(self, request: Request) -> Response:
-        wanted = [_trace_id(i) for i in request.query_params.getlist("traceID")]
+        wanted = [_trace_id(i) for i in request.query_params.getlist("traceID")[:TRACES_MAX]]
         if not wanted:
             tags = request.query_params.getlist("tag")
             query = legacy_query(Parameters(request.query_params), tags, time.time_ns())
             wanted = [s.trace_id for s in (await self._reader.find_traces(query)).items]
-        traces, room = [], SPANS_MAX
-        for trace_id in wanted:
-            trace = await self._reader.whole_trace(trace_id, spans_max=room, logs_max=room)
-            if trace is not None and trace.spans:
-                traces.append(trace_json(trace))
-                room -= len(trace.spans)
-            if room <= 0:
-                break
-        return _legacy(traces, limit=len(wanted))
+        found = await self._reader.whole_traces(wanted, spans_max=SPANS_MAX, logs_max=SPANS_MAX)
+        return _legacy([trace_json(trace) for trace in found if trace.spans], limit=len(wanted))
 
     async def _legacy_trace(self, request: Request) -> Response:
         trace_id = _trace_id(request.path_params["trace_id"])
-        trace: WholeTrace | None = await self._reader.whole_trace(trace_id, spans_max=SPANS_MAX, logs_max=SPANS_MAX)
-        if trace is None or not trace.spans:
+        found = await self._reader.whole_traces([trace_id], spans_max=SPANS_MAX, logs_max=SPANS_MAX)
+        if not found or not found[0].spans:
             raise DoorError(404, "trace not found")
-        return _legacy([trace_json(trace)])
+        return _legacy([trace_json(found[0])])
 
     async def _legacy_dependencies(self, request: Request) -> Response:
         given = Parameters(request.query_params)

@@ -113,10 +113,10 @@ class Reader:
         async with self._connection() as connection:
             return await trace_parts.trace_parts(connection, query)
 
-    async def whole_trace(self, trace_id: str, spans_max: int, logs_max: int) -> WholeTrace | None:
-        """Return a trace with every field of its spans and log records, oldest first; None when nothing is stored."""
+    async def whole_traces(self, trace_ids: Sequence[str], spans_max: int, logs_max: int) -> list[WholeTrace]:
+        """Return traces with every field of their spans and log records; the limits are of all of them together."""
         async with self._connection() as connection:
-            return await whole.whole_trace(connection, trace_id, spans_max, logs_max)
+            return await whole.whole_traces(connection, trace_ids, spans_max, logs_max)
 
     async def find_traces(self, query: TraceQuery) -> Page[TraceSummary]:
         """Return one page of trace summaries. Raises InvalidCursor."""
