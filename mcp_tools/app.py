@@ -19,6 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_tools.api import JsonApi
+from mcp_tools.gone import UntilGone
 from mcp_tools.jaeger import Jaeger, OtlpTrace
 from mcp_tools.loki.routes import Loki
 from mcp_tools.oauth import AccessTokens, OAuth, metadata
@@ -160,7 +161,7 @@ def build_query_app(
 
     return Starlette(
         lifespan=lifespan,
-        middleware=[Middleware(FieldValues)],
+        middleware=[Middleware(FieldValues), Middleware(UntilGone)],
         routes=[
             *page.routes(),
             *(_metadata_routes(oauth) if oauth is not None else []),

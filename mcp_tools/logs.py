@@ -92,10 +92,16 @@ async def _listed(reader: Reader, query: LogQuery, args: QueryArguments, bounds:
     kept = render.fit(lines, args.max_tokens, also=rows, reserve=_ENVELOPE_TOKENS)
     cut = len(kept) < len(lines)
     more = cut or page.next_cursor is not None
-    last = page.items[len(kept) - 1] if more else None
+    last = page.items[len(kept) - 1] if more and kept else None
     place = cursors.encode([last.time_ns // 1000, last.id], query.canonical()) if last else None
     by = "max_tokens" if cut or len(lines) < args.limit else "limit"
     extra = _unknown_fields(page.items, args.fields)
+    if page.stopped is not None and not cut:
+        by, place = "scan_budget", page.next_cursor
+        extra = [
+            f"stopped after {page.stopped.searched} of about {page.stopped.about} records; the cursor goes on",
+            *extra,
+        ]
     return await _answer(
         reader, query, bounds, page, _Shown(kept, rows[: len(kept)], args.fields, len(kept), place, by, extra)
     )
@@ -140,7 +146,7 @@ class _Shown:
 async def _answer(reader: Reader, query: LogQuery, bounds: Bounds, page: Page[Any], shown: _Shown) -> Answer:
     cursor = pack(shown.place, query) if shown.place else None
     matched: int | str = f"≥{page.matched}" if page.matched_is_lower_bound else page.matched
-    hints = shown.hints if page.items else await hints_for_nothing(reader, query)
+    hints = shown.hints if page.items or page.stopped else await hints_for_nothing(reader, query)
     if bounds.defaulted and query.since_ns is not None:
         hints = [*hints, "the default window of 1 hour was used; set since for more"]
     folded = f" in {len(shown.lines)} lines" if len(shown.lines) < shown.returned else ""

@@ -209,6 +209,14 @@ class StoreInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """How far a search came that would have taken too long; ``about`` is PostgreSQL's estimate, from the cursor on."""
+
+    searched: int
+    about: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
     """One page. ``matched`` counts all that match, the page included; exact unless ``matched_is_lower_bound``."""
 
@@ -216,6 +224,8 @@ class Page(Generic[T]):
     matched: int
     matched_is_lower_bound: bool
     next_cursor: str | None
+    stopped: Stopped | None = None
+    """Set where the search ended before the limit and before its window; the cursor goes on from there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

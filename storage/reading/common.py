@@ -1,9 +1,4 @@
-"""What the read functions share: the tables with what is interned, and counting with a bound."""
-
-from typing import Any
-
-from sqlalchemy import Select, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+"""What the read functions share: the tables with what is interned."""
 
 from storage.models import log_records, resources, scopes, spans
 
@@ -15,9 +10,3 @@ LOGS = log_records.outerjoin(resources, resources.c.id == log_records.c.resource
 SPANS = spans.outerjoin(resources, resources.c.id == spans.c.resource_id).outerjoin(
     scopes, scopes.c.id == spans.c.scope_id
 )
-
-
-async def count_matching(connection: AsyncConnection, matching: Select[Any]) -> int:
-    """Return how many rows match, counted to one more than COUNT_MAX."""
-    inner = matching.limit(COUNT_MAX + 1).subquery()
-    return int((await connection.execute(select(func.count()).select_from(inner))).scalar_one())

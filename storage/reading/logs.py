@@ -1,5 +1,6 @@
 """Log records: a page, one, those stored since, the nearest to an empty window."""
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import literal, select, tuple_
@@ -9,27 +10,34 @@ from storage import cursor as cursors
 from storage.filters import LogQuery, all_of, log_conditions, timestamp
 from storage.mapping import log_columns, log_entry, us_of
 from storage.models import log_records
-from storage.reading.common import COUNT_MAX, LOGS, count_matching
+from storage.reading.bounds import count_up_to, search
+from storage.reading.common import COUNT_MAX, LOGS
 from storage.views import LogEntry, Page
 
 
 async def find_logs(connection: AsyncConnection, query: LogQuery) -> Page[LogEntry]:
     """Return one page of log records. Raises InvalidCursor."""
-    conditions = log_conditions(query)
-    statement = select(*log_columns()).select_from(LOGS).where(all_of(conditions + _after(query)))
+    conditions, after = log_conditions(query), _after(query)
+    statement = select(*log_columns()).select_from(LOGS).where(all_of(conditions + after))
     key = (log_records.c.time, log_records.c.id)
     statement = statement.order_by(*(c.desc() for c in key) if query.order == "newest" else key)
     counted = select(literal(1)).select_from(LOGS).where(all_of(conditions))
-    rows = (await connection.execute(statement.limit(query.limit + 1))).all()
-    matched = await count_matching(connection, counted)
+    statement = statement.limit(query.limit + 1)
+    broad = replace(query, severity_min=None, text=None, attributes={}, query=None, lines=())
+    newest = query.order == "newest"
+    rows, stopped, edge = await search(connection, log_records, statement, log_conditions(broad) + after, newest=newest)
     page = rows[: query.limit]
-    more = len(rows) > query.limit
-    place = [us_of(page[-1].time), page[-1].id] if more else None
+    if len(rows) > query.limit:
+        stopped, edge = None, (page[-1].time, page[-1].id)
+    matched, at_least = len(page), True
+    if stopped is None:  # counting would look at what the search has left
+        matched, at_least = await count_up_to(connection, counted, COUNT_MAX, len(rows))
     return Page(
         items=[log_entry(row) for row in page],
-        matched=min(matched, COUNT_MAX),
-        matched_is_lower_bound=matched > COUNT_MAX,
-        next_cursor=cursors.encode(place, query.canonical()) if place else None,
+        matched=matched,
+        matched_is_lower_bound=at_least,
+        next_cursor=cursors.encode([us_of(edge[0]), edge[1]], query.canonical()) if edge else None,
+        stopped=stopped,
     )
 
 

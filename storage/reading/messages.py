@@ -9,7 +9,8 @@ from storage import cursor as cursors
 from storage.filters import LogQuery, all_of, log_conditions, timestamp
 from storage.mapping import log_node, message_columns
 from storage.models import log_records
-from storage.reading.common import COUNT_MAX, LOGS, count_matching
+from storage.reading.bounds import count_up_to
+from storage.reading.common import COUNT_MAX, LOGS
 from storage.views import LogNode, Page
 
 
@@ -21,11 +22,11 @@ async def find_messages(connection: AsyncConnection, query: LogQuery) -> Page[Lo
     conditions = log_conditions(query)
     rows = await _read(connection, query, conditions)
     counted = select(literal(1)).select_from(LOGS).where(all_of(conditions))
-    matched = await count_matching(connection, counted)
+    matched, at_least = await count_up_to(connection, counted, COUNT_MAX, len(rows))
     return Page(
         items=rows,
-        matched=min(matched, COUNT_MAX),
-        matched_is_lower_bound=matched > COUNT_MAX,
+        matched=matched,
+        matched_is_lower_bound=at_least,
         next_cursor=None,
     )
 

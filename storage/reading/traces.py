@@ -11,7 +11,8 @@ from storage.filters import TraceQuery
 from storage.mapping import log_node, message_columns, node_columns, span_node, us_of
 from storage.models import log_records, spans
 from storage.reading import search
-from storage.reading.common import COUNT_MAX, LOGS, SPANS, count_matching
+from storage.reading.bounds import count_up_to
+from storage.reading.common import COUNT_MAX, LOGS, SPANS
 from storage.views import Page, TraceOutline, TraceSummary
 
 _ERROR = 2
@@ -49,15 +50,15 @@ async def find_traces(connection: AsyncConnection, query: TraceQuery) -> Page[Tr
     """Return one page of trace summaries. Raises InvalidCursor."""
     grouped, place = search.matching(SPANS, query)
     rows = (await connection.execute(place.limit(query.limit + 1))).all()
-    matched = await count_matching(connection, grouped)
+    matched, at_least = await count_up_to(connection, grouped, COUNT_MAX, len(rows))
     page = rows[: query.limit]
     summaries = await search.summaries(connection, [row.trace_id for row in page])
     more = len(rows) > query.limit
     cursor = cursors.encode([_sort_value(page[-1].sort), page[-1].trace_id.hex], query.canonical()) if more else None
     return Page(
         items=[summaries[row.trace_id] for row in page],
-        matched=min(matched, COUNT_MAX),
-        matched_is_lower_bound=matched > COUNT_MAX,
+        matched=matched,
+        matched_is_lower_bound=at_least,
         next_cursor=cursor,
     )
 

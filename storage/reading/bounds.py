@@ -1,0 +1,97 @@
+"""How far a read goes: a statement in a hurry, a count that may fall short, a search over so many records at most."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import ColumnElement, Row, Select, Table, func, literal, select, text, tuple_
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.views import Stopped
+
+COUNT_S = 1.0
+"""Seconds that counting what matches may take; an answer does not fail for want of a number."""
+SEARCH_S = 3.0
+"""Seconds that a search may take by itself, before it is done over so many records at most."""
+SEARCH_ROWS = 200_000
+"""Records that such a search looks at: about a third of a second."""
+
+_TIMEOUT = text("""
+SELECT current_setting('statement_timeout') AS setting,
+       extract(epoch FROM CAST(current_setting('statement_timeout') AS interval)) AS seconds
+""")
+_SET_TIMEOUT = text("SELECT set_config('statement_timeout', :value, true)")
+
+
+@asynccontextmanager
+async def hurried(connection: AsyncConnection, seconds: float) -> AsyncIterator[None]:
+    """Give each statement within so many seconds at most; the transaction outlives one that was cancelled.
+
+    Raises SQLAlchemyError; ``is_too_slow`` tells.
+    """
+    before, limit = (await connection.execute(_TIMEOUT)).one()
+    shorter = min(seconds, float(limit)) if limit else seconds
+    async with connection.begin_nested():
+        await connection.execute(_SET_TIMEOUT, {"value": str(max(int(shorter * 1000), 1))})
+        yield
+        await connection.execute(_SET_TIMEOUT, {"value": before})
+
+
+def is_too_slow(error: DBAPIError) -> bool:
+    """Whether a statement was cancelled at its time limit."""
+    return isinstance(error.orig, psycopg.errors.QueryCanceled)
+
+
+async def count_up_to(connection: AsyncConnection, matching: Select[Any], most: int, seen: int) -> tuple[int, bool]:
+    """Return how many rows match, and whether it is at least so many: counted to ``most``, for COUNT_S.
+
+    ``seen``: how many are known to match already.
+    """
+    inner = matching.limit(most + 1).subquery()
+    try:
+        async with hurried(connection, COUNT_S):
+            count = int((await connection.execute(select(func.count()).select_from(inner))).scalar_one())
+    except DBAPIError as error:
+        if not is_too_slow(error):
+            raise
+        return min(seen, most), True
+    return min(count, most), count > most
+
+
+async def search(
+    connection: AsyncConnection,
+    table: Table,
+    statement: Select[Any],
+    broad: Sequence[ColumnElement[bool]],
+    *,
+    newest: bool,
+) -> tuple[Sequence[Row[Any]], Stopped | None, tuple[Any, int] | None]:
+    """Return the rows of a search in the order of time and id; where it was too slow, those among SEARCH_ROWS records.
+
+    ``broad``: those conditions of it that an index answers. Then also how far it came, and the time and id of its end.
+    """
+    try:
+        async with hurried(connection, SEARCH_S):
+            return (await connection.execute(statement)).all(), None, None
+    except DBAPIError as error:
+        if not is_too_slow(error):
+            raise
+    key = (table.c.time, table.c.id)
+    looked_at = select(*key).where(*broad).order_by(*(c.desc() for c in key) if newest else key)
+    edge = (await connection.execute(looked_at.offset(SEARCH_ROWS - 1).limit(1))).one_or_none()
+    if edge is None:
+        return (await connection.execute(statement)).all(), None, None
+    place = tuple_(literal(edge.time), literal(edge.id))
+    here = tuple_(*key) >= place if newest else tuple_(*key) <= place
+    rows = (await connection.execute(statement.where(here))).all()
+    stopped = Stopped(searched=SEARCH_ROWS, about=max(await _about(connection, table, broad), SEARCH_ROWS))
+    return rows, stopped, (edge.time, edge.id)
+
+
+async def _about(connection: AsyncConnection, table: Table, broad: Sequence[ColumnElement[bool]]) -> int:
+    """Return how many records PostgreSQL estimates that the search would look at without a bound."""
+    compiled = select(table.c.id).where(*broad).compile(dialect=connection.dialect)
+    plan = (await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", dict(compiled.params))).scalar_one()
+    return int(plan[0]["Plan"]["Plan Rows"])
