@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -274,23 +274,42 @@ def test_json_api_says_errors_with_their_status(server: harness.Server) -> None:
         assert json.loads(error.read())["error"]["code"] == "UNKNOWN_ARGUMENT"
 
 
-def test_commands_answer(server: harness.Server, tmp_path: Path) -> None:
-    """query, stats, status, tail, traces, partitions, doctor and token in the terminal; wrong use exits 2."""
+def command_of(server: harness.Server, directory: Path) -> Callable[..., Any]:
+    """Return what runs a command of the terminal against a server."""
     import subprocess
 
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "otel_ingest", *arguments],
             env=harness.clean_environment(OTEL_INGEST_DATA_DIR=str(server.data_dir)),
-            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+            cwd=directory, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
+    return command
+
+
+@pytest.mark.timeout(300)  # a process for each
+def test_commands_answer(server: harness.Server, tmp_path: Path) -> None:
+    """query, stats, status, tail, traces, partitions, doctor and token in the terminal; wrong use exits 2."""
+    command = command_of(server, tmp_path)
     assert "first" in command("query", "-c", "shop").stdout
     assert json.loads(command("stats", "--json").stdout)["groups"][0]["count"] == 3
     assert "shop" in command("status").stdout
     assert "second" in command("tail").stdout
     assert "log_records_p" in command("partitions", "--json").stdout
-    clear = ("clear", "-c", "shop", "--text", "second", "--reason", "a test", "--json")
+    assert command("doctor").returncode == 0
+    assert "first read" in command("token", "list").stdout
+    assert command("traces").returncode == 1
+    assert command("query", "--since", "soon").returncode == 2
+    assert "otel-ingest up" in command("query", "--help").stdout + command("doctor", "--data-dir", "nowhere").stdout
+
+
+@pytest.mark.timeout(300)
+def test_deletion_in_the_terminal(server: harness.Server, tmp_path: Path) -> None:
+    """Clear in its two steps, once; audit shows who, what and what came of it."""
+    command = command_of(server, tmp_path)
+    assert server.post("/v1/logs", log_request("a slip of the tongue"))[0] == 200
+    clear = ("clear", "-c", "shop", "--text", "slip of", "--reason", "a test", "--json")
     preview = json.loads(command(*clear).stdout)
     assert preview["would_delete"] == {"logs": 1}
     assert json.loads(command(*clear, "--confirm", preview["confirm"]).stdout)["deleted"] == {"logs": 1}
@@ -298,8 +317,3 @@ def test_commands_answer(server: harness.Server, tmp_path: Path) -> None:
     audit = [json.loads(line) for line in command("audit", "--json", "-n", "4").stdout.splitlines()]
     assert [entry["outcome"].partition(":")[0] for entry in audit] == ["refused", "done", "confirmed", "previewed"]
     assert audit[0]["caller"].startswith("terminal:")
-    assert command("doctor").returncode == 0
-    assert "first read" in command("token", "list").stdout
-    assert command("traces").returncode == 1
-    assert command("query", "--since", "soon").returncode == 2
-    assert "otel-ingest up" in command("query", "--help").stdout + command("doctor", "--data-dir", "nowhere").stdout
