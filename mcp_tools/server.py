@@ -11,6 +11,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult, Resource, ResourceTemplate, TextContent, ToolAnnotations
 from mcp_types import Tool as McpTool
 
+from mcp_tools import render
 from mcp_tools.answers import Answer
 from mcp_tools.beside import add_completions, add_prompts, add_resources
 from mcp_tools.dispatch import call
@@ -97,7 +98,9 @@ class QueryServer(MCPServer[Any]):
         except Exception as error:
             _log.exception("unexpected error in a tool", tool=name)
             raise ToolError("INTERNAL: an unexpected error in the server; it is in the server's log") from error
-        return CallToolResult(content=[TextContent(type="text", text=answer.text)], structured_content=answer.data)
+        # Some clients show the structure as it is, and nothing in it may act either.
+        data = render.disarmed(answer.data)
+        return CallToolResult(content=[TextContent(type="text", text=answer.text)], structured_content=data)
 
 
 def _listed(name: str, tool: Tool) -> McpTool:
