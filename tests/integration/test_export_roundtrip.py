@@ -1,6 +1,7 @@
 """Nothing of OTLP is lost: any request that was taken over a socket comes out of the store equal, order aside."""
 
 import asyncio
+import functools
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -101,8 +102,9 @@ async def way(engine: AsyncEngine, signal: Signal, transport: str) -> AsyncItera
         await rig.batcher.close(10)
 
 
+@functools.cache
 def generated(signal: Signal, count: int) -> list[Any]:
-    """Return so many requests, each another than the rest."""
+    """Return so many requests, each another than the rest; the same ones for every transport."""
     found: dict[bytes, Any] = {}
 
     @settings(

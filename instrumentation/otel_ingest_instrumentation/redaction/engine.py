@@ -13,6 +13,8 @@ _MASKED = re.compile(r"\['?\[?(?:REDACTED[^\]]{0,40}|HMAC:[0-9a-f]{16})\](?:'\])
 FAILED = "[REDACTED: redaction failed]"
 DROPPED: Any = object()  # a value that is to go with its key
 _CARD_NUMBER_MIN = 10**13  # smaller integers hold no card number
+_HARMLESS = frozenset({bool, float, type(None)})
+_KNOWN_MAX, _KNOWN_CHARS_MAX = 8_192, 64  # texts remembered as clean: 1 MB at most
 _DEPTH_MAX = 32  # deeper than any record; what lies below is replaced
 
 
@@ -58,6 +60,7 @@ class Redactor:
         def enabled(rule: Mapping[str, Any]) -> bool:
             return rule["name"] not in options.disable and (rule.get("enabled", True) or rule["name"] in options.enable)
 
+        self._known: set[str] = set()
         self._plain = lru_cache(maxsize=8192)(self._is_plain)
         merged = {**rules, "values": [*rules["values"], *options.patterns]}
         self._text = TextRules(merged, self._names, self._mask, enabled, options.names)
@@ -72,7 +75,18 @@ class Redactor:
         for value in texts:
             if value is not None and not self._gather_one(value, parts):
                 return False
-        return not self._text.suspicious("\n".join(parts).encode("utf-8", "surrogatepass"))
+        if not parts:
+            return True
+        if self._text.suspicious("\n".join(parts).encode("utf-8", "surrogatepass")):
+            return False
+        self._remember(parts)
+        return True
+
+    def _remember(self, parts: Sequence[str]) -> None:
+        """Note short texts that no rule matches: methods, routes, hosts and versions come again and again."""
+        if len(self._known) > _KNOWN_MAX:
+            self._known.clear()
+        self._known.update(part for part in parts if len(part) <= _KNOWN_CHARS_MAX)
 
     def _is_plain(self, key: str) -> bool:
         """Return whether a field of this name is judged by its value alone."""
@@ -80,19 +94,22 @@ class Redactor:
         return not special and not self._text.suspicious(key.encode("utf-8", "surrogatepass"))
 
     def _gather(self, attributes: Mapping[str, Any], parts: list[str]) -> bool:
-        plain = self._plain
+        plain, known = self._plain, self._known
         for key, value in attributes.items():
             if not plain(key):
                 return False
-            if type(value) is str:
-                parts.append(value)
-            elif not self._gather_one(value, parts):
+            kind = type(value)
+            if kind is str:
+                if value not in known:
+                    parts.append(value)
+            elif kind not in _HARMLESS and not self._gather_one(value, parts):
                 return False
         return True
 
     def _gather_one(self, value: Any, parts: list[str]) -> bool:
         if isinstance(value, str):
-            parts.append(value)
+            if value not in self._known:
+                parts.append(value)
         elif isinstance(value, int):
             if value >= _CARD_NUMBER_MIN:
                 parts.append(str(value))
