@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import pytest
 from opentelemetry import baggage
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
@@ -153,6 +154,35 @@ def test_one_request_through_two_services(sink: s.Sink, tmp_path: Path) -> None:
     assert {r.trace_id for r in debug} == {info["fastapi 6"]} == {info["flask 6"]}
     assert {f"{a} {i}" for a in ("fastapi", "flask") for i in range(12)} <= set(info)
     assert {x.trace_id for x in sink.spans()} == {info["fastapi 6"]}, "its spans are recorded whatever the sampler says"
+
+
+def test_through_grpc(sink: s.Sink, tmp_path: Path) -> None:
+    """A service of threads asks one of asyncio: metadata carry the wish; the marked request is whole in both."""
+    front, back = free_port(), free_port()
+    env = s.environment(sink.endpoint, tmp_path, OTEL_INGEST_CLIENT_TRACE_SECRET=SECRET.decode())
+    processes = [
+        s.start(env, sys.executable, "grpc_app.py", "back", str(back)),
+        s.start(env | {"OTEL_SERVICE_NAME": "front"}, sys.executable, "grpc_app.py", "front", str(front), str(back)),
+    ]
+    token = trace_token.make(SECRET, int(time.time()) + 300)
+    wishes = {3: "true", 6: token, 9: token[:-1] + "_"}
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{front}") as channel:
+            ask = channel.unary_unary("/shop.Stock/Take")
+            for i in range(12):
+                metadata = [(NAME, wishes[i])] if i in wishes else []
+                answer = ask(str(i).encode(), metadata=metadata, timeout=40, wait_for_ready=True)
+                assert answer == str(i).encode()
+    finally:
+        outputs = [s.terminate(one).stderr for one in processes]
+    more = [r for r in sink.logs() if r.body.string_value.startswith(("front ", "back ")) and r.severity_number < 9]
+    assert sorted(r.body.string_value for r in more) == [
+        f"{who} {what} 6" for who in ("back", "front") for what in ("debug", "trace")
+    ], outputs
+    info = {r.body.string_value: r.trace_id for r in sink.logs() if r.severity_number == 9}
+    assert {f"{who} {i}" for who in ("front", "back") for i in range(12)} <= set(info)
+    assert {r.trace_id for r in more} == {info["front 6"]} == {info["back 6"]}
+    assert len({info[f"front {i}"] for i in range(12)}) == 12
 
 
 def test_through_celery(sink: s.Sink, tmp_path: Path) -> None:
