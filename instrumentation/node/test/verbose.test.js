@@ -2,6 +2,7 @@
 // X-Trace-Log: whose wish counts, what it brings, how far it travels, and what it leaves alone.
 
 const assert = require('node:assert/strict');
+const grpc = require('@grpc/grpc-js');
 const { test } = require('node:test');
 const { ROOT_CONTEXT, defaultTextMapGetter, defaultTextMapSetter, propagation, trace } = require('@opentelemetry/api');
 const { CompositePropagator, W3CBaggagePropagator, W3CTraceContextPropagator } = require('@opentelemetry/core');
@@ -124,6 +125,34 @@ test('through two services: every level of that one request, nothing of the othe
   assert.ok(sink.spans().length > 0);
   assert.deepEqual([...new Set(sink.spans().map((s) => s.traceId))], [traceId], 'only its spans, though the sampler is off');
   assert.ok(!JSON.stringify(sink.requests.map((r) => r.body)).includes(token), 'the token itself is no telemetry');
+});
+
+test('through gRPC: metadata carry the wish from service to service, and none of the others', async (t) => {
+  const sink = await startSink(t);
+  const env = { OTEL_INGEST_CLIENT_TRACE_SECRET: SECRET };
+  const back = await service(t, sink, 'grpc.js', { ...env, OTEL_SERVICE_NAME: 'back' }, ['back']);
+  const front = await service(t, sink, 'grpc.js', { ...env, OTEL_SERVICE_NAME: 'front' }, ['front', back.url.slice('http://'.length)]);
+  const client = new grpc.Client(front.url.slice('http://'.length), grpc.credentials.createInsecure());
+  const asIs = (/** @type {Buffer} */ bytes) => bytes;
+  const ask = (/** @type {string} */ number, /** @type {string | undefined} */ wish) => new Promise((resolve, reject) => {
+    const metadata = new grpc.Metadata();
+    if (wish) metadata.set('x-trace-log', wish);
+    client.makeUnaryRequest('/shop.Stock/Take', asIs, asIs, Buffer.from(number), metadata, {}, (/** @type {any} */ error, /** @type {any} */ answer) => {
+      if (error) reject(error); else resolve(String(answer));
+    });
+  });
+  const token = traceToken(SECRET, 600);
+  t.after(() => client.close());
+
+  assert.deepEqual(await Promise.all([ask('0'), ask('1', 'true'), ask('2', token), ask('3', `${token.slice(0, -1)}_`)]), ['0', '1', '2', '3']);
+  await sink.until(() => sink.logs().filter((r) => r.severity === 9).length === 8);
+  for (const { started } of [front, back]) {
+    started.child.kill('SIGTERM');
+    await started.ended;
+  }
+  const below = sink.logs().filter((r) => r.severity < 9);
+  assert.deepEqual(below.map((r) => r.body).sort(), ['back debug 2', 'back trace 2', 'front debug 2', 'front trace 2']);
+  assert.equal(new Set(below.map((r) => r.traceId)).size, 1);
 });
 
 test('off when nothing is set', async (t) => {
