@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry import metrics, propagate, trace
@@ -81,16 +82,21 @@ def _opamp() -> None:
         url = base.rstrip("/") + opamp.PATH
     if wanted.lower() == "off" or not url:
         return
-    resource = getattr(get_logger_provider(), "resource", None) or getattr(
-        trace.get_tracer_provider(), "resource", None
-    )
     client = transport_http.Client(url, target)
-    agent = opamp.Agent(client.post, current_levels, getattr(resource, "attributes", {}))
+    agent = opamp.Agent(client.post, current_levels, _resource())
     process.delivery().on_config = agent.seen
     process.after_fork(client.reset_after_fork)
-    process.after_fork(agent.reset_after_fork)
+    process.after_fork(lambda: agent.reset_after_fork(_resource()))
     process.at_end(agent.goodbye)
     agent.start()
+
+
+def _resource() -> Mapping[str, Any]:
+    """Return the attributes of this process's telemetry."""
+    providers = (get_logger_provider(), trace.get_tracer_provider())
+    found = next((r for p in providers if (r := getattr(p, "resource", None)) is not None), None)
+    attributes: Mapping[str, Any] = getattr(found, "attributes", {})
+    return attributes
 
 
 def _disabled() -> bool:

@@ -29,6 +29,7 @@ POLL_S = 30.0
 POLL_MAX_S = 300.0  # after failures: there may be no OpAMP server at all
 WAIT_S = 25  # a server that holds a poll: proxies cut what is silent for 30 s
 RETRY_S = 2.0  # after the first failure of a server that held polls: it starts again
+_INSTANCE = "service.instance.id"
 _PAUSE_S = 1.0  # between polls that came back at once although they were held
 _TIMEOUT_S = 5.0
 CONFIG_KEY = "log_levels"
@@ -90,10 +91,13 @@ class Agent:
         with suppress(RuntimeError):  # the interpreter is on its way out
             threading.Thread(target=self._run, args=(self._wake,), name="otel-ingest-opamp", daemon=True).start()
 
-    def reset_after_fork(self) -> None:
-        """Be an agent of its own in a forked child."""
+    def reset_after_fork(self, resource: Mapping[str, Any]) -> None:
+        """Be an agent of its own in a forked child, with ``resource`` as the SDK gave it: with a new instance id."""
+        before = self._resource.get(_INSTANCE)
         self._begin()
-        self._resource["service.instance.id"] = str(uuid.UUID(bytes=self._uid))
+        self._resource = dict(resource)
+        if self._resource.get(_INSTANCE) in (None, before):
+            self._resource[_INSTANCE] = str(uuid.UUID(bytes=self._uid))
         self.start()
 
     def seen(self, config: str) -> None:
@@ -186,7 +190,7 @@ class Agent:
         return bytes(message.SerializeToString())
 
     def _describe(self, description: Any) -> None:
-        for name in ("service.name", "service.namespace", "service.instance.id"):
+        for name in ("service.name", "service.namespace", _INSTANCE):
             if value := self._resource.get(name):
                 description.identifying_attributes.append(_pair(name, str(value)))
         others: dict[str, str | int] = {

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry._opamp.proto import opamp_pb2
 
 from instrumentation.tests import sink as s
 
@@ -42,6 +43,32 @@ def test_every_end_delivers(sink: s.Sink, tmp_path: Path, end: str) -> None:
     assert len(sink.bodies()) == count
     assert len(set(sink.bodies())) == count
     assert "CRITICAL" not in done.stderr
+
+
+def test_a_forked_child_is_an_instance_of_its_own(sink: s.Sink, tmp_path: Path) -> None:
+    """Its records and its OpAMP agent have the same new service.instance.id; the parent keeps its own."""
+    env = s.environment(sink.endpoint, tmp_path, OTEL_INGEST_CLIENT_OPAMP="on")
+    del env["OTEL_EXPERIMENTAL_RESOURCE_DETECTORS"]
+    done = s.run(env, sys.executable, "ends.py", "fork_exit")
+
+    assert done.returncode == 0, done.stderr
+    ids: dict[str, set[str]] = {}
+    for post in sink.posts:
+        if post.path == "/v1/logs":
+            for group in post.message.resource_logs:
+                (own,) = [a.value.string_value for a in group.resource.attributes if a.key == "service.instance.id"]
+                bodies = [r.body.string_value for scope in group.scope_logs for r in scope.log_records]
+                ids.setdefault(own, set()).update(body.split()[0] for body in bodies)
+    assert sorted(ids.values(), key=sorted) == [{"child"}, {"main"}]
+    agents = [opamp_pb2.AgentToServer.FromString(p.body) for p in sink.posts if p.path == "/v1/opamp"]
+    described = {
+        a.value.string_value
+        for agent in agents
+        for a in agent.agent_description.identifying_attributes
+        if a.key == "service.instance.id"
+    }
+    assert described <= set(ids)
+    assert described
 
 
 @pytest.mark.parametrize(

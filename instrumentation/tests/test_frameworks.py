@@ -60,6 +60,7 @@ def commands(port: int) -> dict[str, list[str]]:
             "-k",
             "uvicorn_worker.UvicornWorker",
         ],
+        "gunicorn gevent": ["gunicorn", "flask_app:app", "-w", "2", "-b", bind, "-k", "gevent"],
         "django": ["gunicorn", "django_app:application", "-w", "1", "-b", bind],
         "django runserver": [sys.executable, "django_app.py", str(port)],
     }
@@ -72,6 +73,8 @@ def test_a_server_delivers_all_of_it_when_it_is_terminated(sink: s.Sink, tmp_pat
     env = s.environment(sink.endpoint, tmp_path) | {"PYTHONPATH": str(s.APPS)}
     if kind.startswith("django"):  # the instrumentation of others needs it
         env["DJANGO_SETTINGS_MODULE"] = "django_settings"
+    if kind == "gunicorn gevent":  # the standard's variable: gevent has to patch before anything has threads
+        env["OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH"] = "patch_all"
     process = s.start(env, *commands(port)[kind])
     drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
     try:
@@ -86,9 +89,8 @@ def test_a_server_delivers_all_of_it_when_it_is_terminated(sink: s.Sink, tmp_pat
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
-    framework = {"flask": "flask", "gunicorn": "flask", "gunicorn preload": "flask", "django": "django"}.get(
-        kind, "django" if kind.startswith("django") else "fastapi"
-    )
+    flask = ("flask", "gunicorn", "gunicorn preload", "gunicorn gevent")
+    framework = "flask" if kind in flask else "django" if kind.startswith("django") else "fastapi"
     wanted = {f"{framework} {i}" for i in range(50)}
     s.wait_for(lambda: wanted <= set(sink.bodies()), 10)
     mine = [r for r in sink.logs() if r.body.string_value in wanted]

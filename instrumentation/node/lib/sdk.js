@@ -234,6 +234,7 @@ function start() {
 
 /** @param {Parts} parts */
 function run(parts) {
+  if (process.env.OTEL_CONFIG_FILE) parts.report.loud('configuration file', 'OTEL_CONFIG_FILE is not read here: set OTEL_* variables; this process runs with what they say');
   const { NodeSDK } = require('@opentelemetry/sdk-node');
   const readers = metricReaders(parts);
   const verbose = parts.settings.traceHeader === 'off' ? undefined : verboseRequests(parts);

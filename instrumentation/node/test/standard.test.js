@@ -30,6 +30,16 @@ test('protobuf is the default, gzip and headers are as set, each signal to its o
   assert.deepEqual(other.requests.map((r) => r.path), ['/own/path']);
 });
 
+test('a declarative configuration is not read, which is said in one loud line; everything works by the variables', async (t) => {
+  const sink = await startSink(t);
+  const app = runApp(t, ONE, { sink: sink.url, env: { OTEL_CONFIG_FILE: '/nowhere/otel.yaml' } });
+  assert.equal((await app.ended).code, 0, app.stderr);
+
+  assert.match(app.stderr, /CRITICAL[^\n]*OTEL_CONFIG_FILE is not read here/);
+  assert.equal(app.stderr.split('\n').filter((line) => line.includes('OTEL_CONFIG_FILE')).length, 1);
+  assert.equal(sink.logs().length, 1);
+});
+
 test('none, console and unknown exporters; limits; resource attributes', async (t) => {
   const sink = await startSink(t);
   const app = runApp(t, `${ONE} require_('pino')({}, { write() {} }).info({ long: 'x'.repeat(100) }, 'two token=abc123');`, {

@@ -1,4 +1,4 @@
-"""A gRPC service without a line of OpenTelemetry: ``back`` (asyncio), or ``front`` (threads) that asks it; serves on a port."""
+"""A gRPC service without a line of OpenTelemetry: ``back`` (asyncio), or ``front`` (threads) that asks it."""
 
 import asyncio
 import logging
