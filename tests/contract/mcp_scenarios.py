@@ -1,6 +1,7 @@
 """Data: which scenarios of the MCP conformance suite do not apply to this server, at which revision, and why.
 
-A stale entry, of a scenario or check that is no longer there or passes now, fails the test.
+A stale entry, of a scenario or check that is no longer there or passes now, fails the test. Those about the content of
+answers are run all the same, against our application with the suite's fixtures (``mcp_fixtures``).
 """
 
 OLD, NEW = REVISIONS = ("2025-11-25", "2026-07-28")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import harness
-from tests.contract import mcp_suite
+from tests.contract import mcp_fixtures, mcp_suite
 from tests.contract.mcp_scenarios import EXPECTED_CHECKS, LEFT_OUT, NEW, OLD, REVISIONS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -57,3 +57,18 @@ def test_what_is_left_out_is_still_in_the_suite() -> None:
 def test_the_runner_can_fail(url: str, scenario: str, revision: str) -> None:
     """What the server does not have is reported as failed: the runner does not take everything for a pass."""
     assert not mcp_suite.run(url, scenario, revision).passed
+
+
+@pytest.mark.usefixtures("suite")
+def test_our_wrapping_changes_no_answer() -> None:
+    """The same application with the suite's fixtures: what a server sends comes out of it as it went in."""
+    known = mcp_suite.scenarios()
+    with mcp_fixtures.serving() as query, mcp_suite.with_token(query, mcp_fixtures.TOKEN) as address:
+        results = {
+            (name, revision): mcp_suite.run(address, name, revision)
+            for name in mcp_fixtures.SCENARIOS
+            for revision in sorted(set(REVISIONS) & known[name])
+        }
+
+    assert len(results) == 2 * len(mcp_fixtures.SCENARIOS)
+    assert not {key: result.said for key, result in results.items() if not result.passed}
