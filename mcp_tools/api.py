@@ -39,11 +39,12 @@ _PATHS: dict[str, str] = {
     "/stats": "logger_stats",
     "/fields": "logger_fields",
     "/levels": "logger_get_levels",
+    "/retention": "logger_retention",
 }
 
 
 # What changes something is POST; its arguments are the JSON object of the body.
-_POST_PATHS = {"/levels": "logger_set_level", "/clear": "logger_clear"}
+_POST_PATHS = {"/levels": "logger_set_level", "/clear": "logger_clear", "/retention": "logger_set_retention"}
 _LISTS = {"group_by", "span_ids", "fields"}
 _BODY_BYTES_MAX = 64 * 1024
 

@@ -10,6 +10,12 @@ from mcp_tools.fields import FieldsArguments, logger_fields
 from mcp_tools.levels import GetLevelsArguments, SetLevelArguments, logger_get_levels, logger_set_level
 from mcp_tools.logs import QueryArguments, logger_query
 from mcp_tools.overview import OverviewArguments, logger_overview
+from mcp_tools.retention import (
+    RetentionArguments,
+    SetRetentionArguments,
+    logger_retention,
+    logger_set_retention,
+)
 from mcp_tools.stats import StatsArguments, logger_stats
 from mcp_tools.trace_search import SearchTracesArguments, logger_search_traces
 from mcp_tools.traces import TraceArguments, logger_trace
@@ -96,6 +102,21 @@ TOOLS: dict[str, Tool] = {
         "Raise or lower the level of a component's loggers in all of its running processes, for ttl; it falls back by "
         "itself. Answers how many processes applied it.",
         role="control",
+    ),
+    "logger_retention": Tool(
+        RetentionArguments,
+        logger_retention,
+        "Retention",
+        "How long records are kept, by which rules, how much there is of each signal since when, and what goes next.",
+    ),
+    "logger_set_retention": Tool(
+        SetRetentionArguments,
+        logger_set_retention,
+        "Set retention",
+        "Keep a signal, or logs of a component or severity, for so long. Where records would go at once the first call "
+        "only previews; confirm does it.",
+        role="admin",
+        destructive=True,
     ),
     "logger_clear": Tool(
         ClearArguments,

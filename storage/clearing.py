@@ -85,7 +85,7 @@ class Eraser:
     """Deletes through ``engine`` (``storage.engine.erase_engine``). All methods raise StoreError."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        self.engine = engine
 
     async def preview(self, query: ClearQuery, who: tuple[str, str], asked: JsonObject, given: JsonObject) -> Preview:
         """Count what ``query`` would delete now and make a confirmation for it; the entry of the audit log is part.
@@ -93,7 +93,7 @@ class Eraser:
         ``who``: caller and role; ``asked``: the question as it was asked, ``given``: all arguments, for the audit log.
         """
         try:
-            async with self._engine.connect() as connection:
+            async with self.engine.connect() as connection:
                 await connection.execution_options(isolation_level="REPEATABLE READ")
                 async with connection.begin():
                     return await _preview(connection, query, who, asked, given)
@@ -109,7 +109,7 @@ class Eraser:
         before the first row goes and after the last.
         """
         try:
-            async with self._engine.begin() as connection:
+            async with self.engine.begin() as connection:
                 row = await _take(connection, confirm, who[0], asked)
                 if row is None:
                     return None
@@ -130,7 +130,7 @@ class Eraser:
         finally:
             said = ", ".join(f"{count} {signal}" for signal, count in deleted.items())
             outcome = f"{'done' if whole else 'stopped'}: deleted {said} of {sum(row.counts.values())} previewed"
-            async with self._engine.begin() as connection:
+            async with self.engine.begin() as connection:
                 await audit(connection, *who, ACTION, given, outcome)
         return Cleared(deleted, row.counts, whole)
 
@@ -143,7 +143,7 @@ class Eraser:
         start: datetime | None = None
         while time.monotonic() < deadline:
             later = [*conditions, *([table.c.time >= start] if start is not None else [])]
-            async with self._engine.begin() as connection:
+            async with self.engine.begin() as connection:
                 end = (await connection.execute(_slice_end(table, later))).scalar_one_or_none()
                 slice_ = [*later, *([table.c.time <= end] if end is not None else [])]
                 count = await delete_rows(connection, table, slice_, ROWS_A_TRANSACTION)

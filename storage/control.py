@@ -8,9 +8,12 @@ from storage import levels
 from storage.audit import audit
 from storage.clearing import Eraser
 from storage.dberrors import translate
+from storage.errors import PermanentStoreError
 from storage.level_config import NewOverride
 from storage.mapping import ns_of
 from storage.models import audit_log
+from storage.retention.rules import Rule, Selector
+from storage.retention.store import set_rule
 from storage.views import AgentState, AuditEntry, JsonObject, LevelOverride
 
 _DONE = "done"
@@ -46,6 +49,17 @@ class Control:
         except SQLAlchemyError as error:
             raise translate(error) from error
         return ended
+
+    async def set_retention(
+        self, selector: Selector, rule: Rule | None, reason: str, who: tuple[str, str], arguments: JsonObject
+    ) -> bool:
+        """Put a rule in force, or end it (None); return whether one was replaced. See ``storage.retention.store``.
+
+        ``who``: caller and role. Raises PermanentStoreError where nothing here may delete; RuleError for one too many.
+        """
+        if self.eraser is None:
+            raise PermanentStoreError("retention cannot be set here: there is no way to delete")
+        return await set_rule(self.eraser.engine, selector, rule, reason, who, arguments)
 
     async def refused(self, caller: str, role: str, action: str, arguments: JsonObject, why: str) -> None:
         """Write down a call that was not carried out."""

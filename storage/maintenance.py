@@ -2,11 +2,17 @@
 
 from datetime import datetime
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage import digests, partitions, rejected
+from storage.columns import TELEMETRY_TABLES
 from storage.config import Windows
+from storage.dberrors import translate
+from storage.periods import days_ahead, range_name
 from storage.rejected import RejectedBounds
+from storage.retention import carrying_out
+from storage.retention.planning import Step
 
 
 async def maintain(
@@ -19,3 +25,24 @@ async def maintain(
     await partitions.maintain(engine, now, partitions_ahead)
     await digests.empty_unused(engine, windows)
     await rejected.prune(engine, bounds)
+
+
+async def plan(engine: AsyncEngine, now: datetime, partitions_ahead: int) -> list[Step]:
+    """Return the partitions to make and what retention is to do now, each with its reason. Raises StoreError."""
+    made = []
+    try:
+        async with engine.connect() as connection:
+            for table in (t.name for t in TELEMETRY_TABLES):
+                there, period = (
+                    await partitions.what_is_there(connection, table),
+                    await partitions.period_of(connection, table),
+                )
+                wanted = partitions.plan(there, period, days_ahead(now, partitions_ahead), partitions.PARTITIONS_MAX)
+                why = f"yesterday to {partitions_ahead} days ahead are made before they are needed"
+                made += [
+                    Step(kind="make", table=table, name=range_name(table, bounds), bounds=bounds, reason=why)
+                    for bounds in wanted
+                ]
+    except (SQLAlchemyError, OSError) as error:
+        raise translate(error) from error
+    return [*made, *await carrying_out.plan(engine, now)]

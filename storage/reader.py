@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import text
@@ -17,6 +18,9 @@ from storage.reading.aggregates import Aggregate, Aggregated, aggregate
 from storage.reading.fields import FieldValue, field_values
 from storage.reading.signals import Selection
 from storage.reading.trace_parts import PartsQuery, Place
+from storage.retention.planning import Held
+from storage.retention.rules import Rule
+from storage.retention.store import SetRule, held_of, rules_of
 from storage.views import (
     Call,
     ComponentStats,
@@ -46,6 +50,13 @@ class Reader:
         self._engine = engine
         self.spooled = spooled
         """Tells what receivers acknowledged and the store does not have yet; None where that is not known."""
+
+    async def retention(self, now: datetime, rules: Sequence[Rule] | None = None) -> tuple[list[SetRule], list[Held]]:
+        """Return the rules in force, and the partitions as they are to those, or to ``rules``."""
+        async with self._connection() as connection:
+            found = await rules_of(connection)
+            known = [each.rule for each in found] if rules is None else rules
+            return found, await held_of(connection, known, now)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:

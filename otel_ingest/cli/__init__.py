@@ -3,7 +3,7 @@
 import typer
 
 from mcp_tools import commands
-from otel_ingest.cli import acting, admin, demo, doctor, export, grafana, rejected, running, spool, up
+from otel_ingest.cli import acting, admin, demo, doctor, export, grafana, partitioning, rejected, running, spool, up
 from otel_ingest.cli.common import open_reader
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ demo.register(app)
 commands.register(app, open_reader)
 admin.register(app)
 acting.register(app)
+partitioning.register(app)
 export.register(app)
 grafana.register(app)
 rejected.register(app)

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 @asynccontextmanager
-async def _open(settings: Settings) -> AsyncIterator[tuple[Reader, Control]]:
+async def open_acting(settings: Settings) -> AsyncIterator[tuple[Reader, Control]]:
     """Yield what reads and what acts, each with its own role of the database."""
     way = await access.running(settings)
     way.owning(settings)  # who may act here is who has the owner's URL, or the data directory
@@ -67,7 +67,7 @@ def clear(
     }  # fmt: skip
 
     async def work() -> Answer:
-        async with _open(settings) as (reader, control):
+        async with open_acting(settings) as (reader, control):
             arguments = {name: value for name, value in given.items() if value is not None}
             caller = f"terminal:{getpass.getuser()}"
             return await call(reader, "admin", "logger_clear", arguments, caller=caller, control=control)
@@ -90,7 +90,7 @@ def audit(
     settings = load_settings(data_dir=data_dir, database_url=database_url)
 
     async def work() -> list[dict[str, Any]]:
-        async with _open(settings) as (_, control):
+        async with open_acting(settings) as (_, control):
             return [_row(asdict(entry)) for entry in await control.audit_entries(limit)]
 
     print_rows(run(work()), as_json=as_json)

@@ -21,7 +21,7 @@ from otel_ingest.cli.common import (
 )
 from otel_ingest.config import Settings
 from storage import migrate as migrations
-from storage import partitions, roles, tokens
+from storage import roles, tokens
 from storage.engine import AsyncEngine, write_engine
 
 token_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke tokens.")
@@ -30,7 +30,6 @@ token_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke toke
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.add_typer(token_app, name="token")
-    app.command("partitions")(show_partitions)
     app.command("migrate")(migrate)
     app.command("mcp")(mcp)
 
@@ -88,13 +87,6 @@ def token_revoke(
         typer.echo(f"error: no token {name!r} that is still valid; see `otel-ingest token list`", err=True)
         raise typer.Exit(1)
     typer.echo(f"revoked {name}")
-
-
-def show_partitions(data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
-    """List the day partitions: table, name, from, to, rows (estimated by PostgreSQL), bytes."""
-    settings = load_settings(data_dir=data_dir, database_url=database_url)
-    found = run(_with_engine(settings, partitions.list_partitions))
-    print_rows([asdict(p) for p in found], as_json=as_json)
 
 
 def migrate(

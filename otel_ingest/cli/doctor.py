@@ -23,10 +23,14 @@ from storage.columns import TELEMETRY_TABLES
 from storage.engine import AsyncEngine, read_engine, write_engine
 from storage.errors import StoreError
 from storage.health import ServerFacts
+from storage.retention import store as retention
+from storage.retention.rules import SIGNALS, keep_words
+from storage.retention.store import SetRule
 
 _FREE_MIB_MIN = 1024
 # Windows of requests and of tokens are told by PostgreSQL's clock, times of records by the senders'.
 _SKEW_S_MAX = 2.0
+_NO_OWNER = "not known here: no look at partitions and tokens; retention is for `partitions apply`, as the owner"
 
 T = TypeVar("T")
 Verdict = Literal["ok", "warning", "wrong"]
@@ -117,7 +121,12 @@ async def _store(settings: Settings, way: Access) -> list[Check]:
     facts = await _with(read_engine(way.reading(settings)), health.ask)
     checks = [*_server(facts, began, time.time()), *await _roles(way)]
     if way.owner is None:
-        return [*checks, Check("owner", "ok", "not known here: partitions and tokens are not looked at")]
+        return [
+            *checks,
+            Check(
+                "owner", "ok", "not known here: partitions and tokens are not looked at, retention is not carried out"
+            ),
+        ]
     engine = write_engine(way.owning(settings))
     there = await _with(engine, partitions.list_partitions)
     known = await _with(engine, tokens.list_tokens)
@@ -127,6 +136,7 @@ async def _store(settings: Settings, way: Access) -> list[Check]:
     ]
     found = f"{len(there)}; {'none of today for ' + ', '.join(missing) if missing else 'today is there'}"
     checks.append(Check("partitions", "wrong" if missing else "ok", found))
+    checks.append(_retention(await _with(write_engine(way.owning(settings)), retention.rules)))
     valid = [t for t in known if t.revoked_at is None and (t.expires_at is None or t.expires_at > datetime.now(UTC))]
     return [*checks, _tokens(settings, {t.role for t in valid}, len(valid))]
 
@@ -178,6 +188,16 @@ async def _roles(way: Access) -> list[Check]:
         says = f"{user} lacks {', '.join(lacking)}; run `otel-ingest migrate --roles`" if lacking else user
         checks.append(Check(name, "wrong" if lacking else "ok", says))
     return checks
+
+
+def _retention(rules: list[SetRule]) -> Check:
+    """Return how long each signal is kept; one without a rule fills the disk."""
+    kept = {found.rule.selector.signal: found.rule.keep_s for found in rules if not found.rule.selector.conditions}
+    says = ", ".join(f"{signal} {keep_words(kept.get(signal))}" for signal in SIGNALS)
+    more = len(rules) - len(kept)
+    says += f", and {more} rules of components or severities" if more else ""
+    how = "" if len(kept) == len(SIGNALS) else "; `otel-ingest partitions retention set SIGNAL 30d` bounds it"
+    return Check("retention", "warning" if how else "ok", says + how)
 
 
 def _tokens(settings: Settings, valid: set[str], count: int) -> Check:

@@ -7,7 +7,7 @@ partition's length longer.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from storage.periods import Range
@@ -15,6 +15,8 @@ from storage.retention.rules import SIGNALS, Rule, Split, keep_words, longest_s,
 
 Kind = Literal["make", "finalize", "drop", "drop detached", "delete"]
 State = Literal["attached", "detaching", "expired"]
+# Upkeep has yesterday's partition ready for late records: what is over of it is deleted, the partition goes later.
+LATE = timedelta(days=2)
 _NO_SPLIT = Split((), ())
 _SIGNAL_OF = {table: signal for signal, table in SIGNALS.items()}
 
@@ -85,12 +87,13 @@ def _step(held: Held, rules: Sequence[Rule], now: datetime) -> Step | None:
     if held.state == "expired":
         return _of(held, "drop detached", "it was detached to be dropped")
     at_age = split(rules, held.signal, (now - held.age_from).total_seconds())
-    if at_age.everything_goes:
+    needed = now < held.bounds.until + LATE
+    if at_age.everything_goes and not needed:
         longest = keep_words(longest_s(rules, held.signal))
         return _of(held, "drop", f"all of it is older than {longest}, the longest that {held.signal} are kept")
     if held.empty:
         base_is_over = any(rule.selector.conditions == 0 for rule in at_age.over)
-        return _of(held, "drop", "nothing is in it any more") if base_is_over else None
+        return _of(held, "drop", "nothing is in it any more") if base_is_over and not needed else None
     if not at_age.over or held.done == at_age.digest():
         return None
     told = "; ".join(f"{rule.selector.words()}: {keep_words(rule.keep_s)}" for rule in at_age.over)

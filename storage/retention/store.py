@@ -22,7 +22,7 @@ from storage.retention.planning import Held, State
 from storage.retention.rules import RULES_MAX, Rule, RuleError, Selector, split
 from storage.views import JsonObject
 
-ACTION = "logger_retention"
+ACTION = "logger_set_retention"
 _DONE = "done"
 _MADE = re.compile(r"\bmade=(\d+)")
 _DONE_NOTE = re.compile(r"\bdone=([0-9a-f]{16}):(\d+)")

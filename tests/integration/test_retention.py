@@ -262,7 +262,7 @@ async def test_rules_are_set_by_the_eraser_and_written_down(engine: AsyncEngine,
     assert found == {"logs": 30 * 86_400, "metrics": 30 * 86_400, "logs, severity ERROR and above": 60 * 86_400}
     async with engine.connect() as connection:
         entries = (await connection.execute(text("SELECT caller, action, outcome FROM audit_log"))).all()
-    assert [tuple(e) for e in entries] == [("tests", "logger_retention", "done")] * 3
+    assert [tuple(e) for e in entries] == [("tests", "logger_set_retention", "done")] * 3
 
 
 async def test_partitions_of_every_period_go(engine: AsyncEngine) -> None:

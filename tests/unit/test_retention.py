@@ -133,6 +133,17 @@ def test_without_a_rule_nothing_goes() -> None:
     assert [s.kind for s in some] == ["delete"]
 
 
+def test_what_upkeep_makes_is_not_dropped() -> None:
+    """An hour is kept: of yesterday, which is ready for late records, the rows go, and the partition a day later."""
+    rules = [rule("1h")]
+
+    assert [s.kind for s in steps([held(0)], rules, NOW + DAY)] == ["delete"]
+    done = split(rules, "logs", DAY_S).digest()
+    assert steps([held(0, done=done)], rules, NOW + DAY) == []
+    assert steps([held(0, empty=True)], rules, NOW + DAY) == []
+    assert [s.kind for s in steps([held(0, empty=True)], rules, NOW + 2 * DAY)] == ["drop"]
+
+
 def test_what_goes_next_is_told() -> None:
     """Of each rule the next partition whose time will be over."""
     found = next_steps([held(1), held(2), held(60)], EXAMPLE, NOW)
