@@ -94,6 +94,18 @@ killpoints: $(VENV)/.dev ## 500 kills at exact points of COPY, COMMIT and the an
 bench-doors: $(VENV)/.dev ## Jaeger's and Loki's API over a store of its own: medians (ARGS="--traces 30000")
 	@$(BIN)/python -m benchmarks.doors $(ARGS)
 
+retention-bench: $(VENV)/.dev ## a day of a million records goes while it ingests (ARGS="--layout": deletion against sub-partitions)
+	@$(BIN)/python -m benchmarks.retention $(ARGS)
+
+migrate-bench: $(VENV)/.dev ## the schema up and down with a million rows, under writers (ARGS="--from 0006")
+	@$(BIN)/python -m benchmarks.migration $(ARGS)
+
+test-zones: $(VENV)/.dev ## storage, partition, retention and reading tests with the database in two zones far from UTC
+	@for zone in Asia/Seoul America/St_Johns; do echo "$$zone"; TZ=$$zone TEST_TIMEZONE=$$zone $(BIN)/python -m pytest -q \
+	  tests/integration tests/property tests/unit/test_partitions.py tests/unit/test_retention.py $(ARGS) || exit 1; done
+
+.PHONY: retention-bench migrate-bench test-zones
+
 overload: $(VENV)/.dev ## more than it can commit: memory, refusals by code, and how long others wait
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
 

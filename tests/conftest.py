@@ -20,6 +20,8 @@ for _name in [n for n in os.environ if n.startswith(("OTEL_", "PG"))]:
     del os.environ[_name]
 
 _TEMPLATE = "otel_ingest_template"
+# The zone that every database of the run has, as `make test-zones` sets it; empty: PostgreSQL's own.
+TEST_TIMEZONE = os.environ.get("TEST_TIMEZONE", "")
 
 
 def _sync_url(url: str, database: str) -> str:
@@ -35,6 +37,9 @@ def postgres() -> Iterator[str]:
     server = asyncio.run(embedded.start(data_dir))
     try:
         with psycopg.connect(_sync_url(server.url, "postgres"), autocommit=True) as connection:
+            if TEST_TIMEZONE:
+                connection.execute(sql.SQL("ALTER SYSTEM SET timezone = {}").format(sql.Literal(TEST_TIMEZONE)))
+                connection.execute("SELECT pg_reload_conf()")
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
         asyncio.run(migrate.upgrade(_sync_url(server.url, _TEMPLATE)))
         yield server.url

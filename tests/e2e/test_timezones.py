@@ -1,6 +1,9 @@
 """Server and database in time zones far from UTC, with half hours and daylight saving: days stay days of UTC."""
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -106,3 +109,33 @@ def test_the_next_start_finds_its_partitions(zone: str, empty_database_url: str,
             counts.append(row)
     assert counts[0] == counts[1]
     assert len(stored(empty_database_url)) == 2
+
+
+def test_a_run_may_have_a_zone_of_its_own(database_url: str) -> None:
+    """``make test-zones``: every session that does not say otherwise is in that zone."""
+    wanted = os.environ.get("TEST_TIMEZONE", "")
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("SHOW timezone").fetchone()
+
+    assert row is not None
+    assert not wanted or row == (wanted,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zone", [SEOUL, ST_JOHNS])
+def test_partitions_and_retention_in_another_zone(zone: str) -> None:
+    """The tests of partitions, retention and deletion in a run whose databases and process are in that zone.
+
+    ``make test-zones`` runs all tests of storage and reading so.
+    """
+    chosen = ["test_partitions.py", "test_retention.py", "test_deletion.py", "test_migration_operations.py"]
+    whether = "tests/e2e/test_timezones.py::test_a_run_may_have_a_zone_of_its_own"
+    files = [whether, *(f"tests/integration/{name}" for name in chosen)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
+    environment = os.environ | {"TZ": zone, "TEST_TIMEZONE": zone}
+    root = Path(__file__).resolve().parents[2]
+    result = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, timeout=110, check=False
+    )
+
+    assert result.returncode == 0, result.stdout[-4000:]
