@@ -74,8 +74,12 @@ async def apply(engine: AsyncEngine, now: datetime, seconds_max: float) -> list[
 
 
 async def _let_go(connection: AsyncConnection) -> None:
-    """End the session: the lock and the setting go with it, whatever state it is in."""
-    await connection.invalidate()
+    """Give the lock back; a session that cannot do so any more is ended, and the lock with it."""
+    try:
+        await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
+        await connection.execute(text("RESET lock_timeout"))
+    except (SQLAlchemyError, OSError):
+        await connection.invalidate()
 
 
 async def _plan(connection: AsyncConnection, now: datetime) -> list[Step]:

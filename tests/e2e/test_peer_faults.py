@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
@@ -60,6 +61,7 @@ async def exported(url: str) -> ExportLogsServiceRequest:
     return found
 
 
+@pytest.mark.slow
 def test_every_character_comes_out_again(tmp_path: Path) -> None:
     """All of Unicode, NUL and what is no character too, in bodies, keys, values and names: equal, none rejected."""
     points = [chr(n) for n in range(0x110000) if not 0xD800 <= n <= 0xDFFF]

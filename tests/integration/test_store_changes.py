@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from benchmarks.migration import former_head, measure
 from storage import embedded, migrate, partitions
 from storage.config import StorageConfig
 from storage.engine import write_engine
@@ -128,6 +129,14 @@ async def test_the_migration_runs_while_others_write(empty_database_url: str) ->
 
     assert any("migrate" in trouble for trouble in writers.troubles)
     assert stored(empty_database_url) == Counter([*writers.acknowledged, *(f"old-{n}" for n in range(count))])
+
+
+async def test_up_and_down_while_others_write(empty_database_url: str) -> None:
+    """From the former head to the newest and back, rows present, its writers at work: each record is there, once.
+
+    ``make migrate-bench`` does it with a million rows, and tells how long they waited.
+    """
+    assert await asyncio.to_thread(measure, empty_database_url, 2_000, former_head(), 0.5) == 0
 
 
 async def test_partitions_are_dropped_while_others_write(engine: AsyncEngine, database_url: str) -> None:
