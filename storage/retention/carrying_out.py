@@ -25,8 +25,8 @@ ROWS_A_TRANSACTION = 5_000
 _LOCK_KEY = 0x6F74_6C70_0005
 # Who waits for our locks: nobody. What we wait for are readers, 10 s at most each; past it the next time ends it.
 _LOCK_TIMEOUT = "15s"
-# Of the catalog's own locks; DROP takes ACCESS EXCLUSIVE on a table that nobody sees any more.
-_DROP_LOCK_TIMEOUT = "50ms"
+# DROP takes ACCESS EXCLUSIVE on a table that nobody sees any more; the counts of its rows are another's for a moment.
+_DROP_LOCK_TIMEOUT = "5s"
 _SLICE = timedelta(hours=1)
 _NOTE = text("SELECT coalesce(obj_description(to_regclass(:name), 'pg_class'), '')")
 _INSERTS = text("SELECT pg_stat_get_tuples_inserted(to_regclass(:name))")
