@@ -46,6 +46,12 @@ WHERE n.nspname = current_schema() AND NOT c.relispartition
 """)
 
 
+_PACKED = text("""
+SELECT EXISTS (
+  SELECT FROM packed_blocks WHERE table_name = :table AND last_time >= :since AND first_time < :until)
+""")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetRule:
     """A rule with who set it, when and why."""
@@ -188,4 +194,14 @@ async def _with_emptiness(connection: AsyncConnection, partition: Held, known: S
     table = TABLES[partition.table]
     here = table.c.time >= partition.bounds.since, table.c.time < partition.bounds.until
     found = (await connection.execute(select(exists().where(*here)))).scalar_one()
-    return partition if found else replace(partition, empty=True)
+    if found or await _holds_packed(connection, partition):
+        return partition
+    return replace(partition, empty=True)
+
+
+async def _holds_packed(connection: AsyncConnection, partition: Held) -> bool:
+    """Whether records of the partition are packed, where anything can be: then it has no rows, and is not empty."""
+    if (await connection.execute(text("SELECT to_regclass('packed_blocks')"))).scalar() is None:
+        return False
+    edges = {"table": partition.table, "since": partition.bounds.since, "until": partition.bounds.until}
+    return bool((await connection.execute(_PACKED, edges)).scalar_one())
