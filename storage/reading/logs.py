@@ -10,18 +10,19 @@ from storage import cursor as cursors
 from storage.filters import LogQuery, all_of, log_conditions, timestamp
 from storage.mapping import log_columns, log_entry, us_of
 from storage.models import log_records
-from storage.reading.bounds import count_up_to, search
-from storage.reading.common import COUNT_MAX, LOGS
+from storage.reading.bounds import search
+from storage.reading.common import LOGS
+from storage.reading.matched import matched_logs
+from storage.reading.resolving import resolved
 from storage.views import LogEntry, Page
 
 
 async def find_logs(connection: AsyncConnection, query: LogQuery) -> Page[LogEntry]:
     """Return one page of log records. Raises InvalidCursor."""
-    conditions, after = log_conditions(query), _after(query)
+    conditions, after = await resolved(connection, log_records, log_conditions(query)), _after(query)
     statement = select(*log_columns()).select_from(LOGS).where(all_of(conditions + after))
     key = (log_records.c.time, log_records.c.id)
     statement = statement.order_by(*(c.desc() for c in key) if query.order == "newest" else key)
-    counted = select(literal(1)).select_from(LOGS).where(all_of(conditions))
     statement = statement.limit(query.limit + 1)
     broad = replace(query, severity_min=None, text=None, attributes={}, query=None, lines=())
     newest = query.order == "newest"
@@ -31,7 +32,8 @@ async def find_logs(connection: AsyncConnection, query: LogQuery) -> Page[LogEnt
         stopped, edge = None, (page[-1].time, page[-1].id)
     matched, at_least = len(page), True
     if stopped is None:  # counting would look at what the search has left
-        matched, at_least = await count_up_to(connection, counted, COUNT_MAX, len(rows))
+        more = len(rows) > query.limit
+        matched, at_least = await matched_logs(connection, query, conditions, len(rows), more=more)
     return Page(
         items=[log_entry(row) for row in page],
         matched=matched,
@@ -63,9 +65,8 @@ async def tail_logs(connection: AsyncConnection, query: LogQuery, after_id: int)
     Ids are given out before COMMIT: a slow transaction's records can come below a higher id that was seen. Callers
     that must not miss them ask again from a little below what they saw, and drop the ids they know.
     """
-    statement = (
-        select(*log_columns()).select_from(LOGS).where(all_of([*log_conditions(query), log_records.c.id > after_id]))
-    )
+    conditions = await resolved(connection, log_records, log_conditions(query))
+    statement = select(*log_columns()).select_from(LOGS).where(all_of([*conditions, log_records.c.id > after_id]))
     rows = (await connection.execute(statement.order_by(log_records.c.id).limit(query.limit))).all()
     return [log_entry(row) for row in rows]
 
@@ -78,9 +79,11 @@ async def nearest_data(connection: AsyncConnection, query: LogQuery) -> tuple[in
     column = log_records.c.time
     before = after = None
     if query.since_ns is not None:
-        statement = select(column).select_from(LOGS).where(all_of(log_conditions(early)))
+        conditions = await resolved(connection, log_records, log_conditions(early))
+        statement = select(column).select_from(LOGS).where(all_of(conditions))
         before = (await connection.execute(statement.order_by(column.desc()).limit(1))).scalar_one_or_none()
     if query.until_ns is not None:
-        statement = select(column).select_from(LOGS).where(all_of(log_conditions(late)))
+        conditions = await resolved(connection, log_records, log_conditions(late))
+        statement = select(column).select_from(LOGS).where(all_of(conditions))
         after = (await connection.execute(statement.order_by(column).limit(1))).scalar_one_or_none()
     return (us_of(before) * 1000 if before else None, us_of(after) * 1000 if after else None)

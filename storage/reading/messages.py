@@ -9,8 +9,9 @@ from storage import cursor as cursors
 from storage.filters import LogQuery, all_of, log_conditions, timestamp
 from storage.mapping import log_node, message_columns
 from storage.models import log_records
-from storage.reading.bounds import count_up_to
-from storage.reading.common import COUNT_MAX, LOGS
+from storage.reading.common import LOGS
+from storage.reading.matched import matched_logs
+from storage.reading.resolving import resolved
 from storage.views import LogNode, Page
 
 
@@ -19,10 +20,9 @@ async def find_messages(connection: AsyncConnection, query: LogQuery) -> Page[Lo
 
     ``next_cursor`` is None: where the next page begins is for the caller to say, by ``place_of``.
     """
-    conditions = log_conditions(query)
+    conditions = await resolved(connection, log_records, log_conditions(query))
     rows = await _read(connection, query, conditions)
-    counted = select(literal(1)).select_from(LOGS).where(all_of(conditions))
-    matched, at_least = await count_up_to(connection, counted, COUNT_MAX, len(rows))
+    matched, at_least = await matched_logs(connection, query, conditions, len(rows), more=len(rows) == query.limit)
     return Page(
         items=rows,
         matched=matched,
@@ -33,7 +33,7 @@ async def find_messages(connection: AsyncConnection, query: LogQuery) -> Page[Lo
 
 async def read_messages(connection: AsyncConnection, query: LogQuery) -> list[LogNode]:
     """Return up to ``query.limit`` messages behind ``query.cursor``. Raises InvalidCursor."""
-    return await _read(connection, query, log_conditions(query))
+    return await _read(connection, query, await resolved(connection, log_records, log_conditions(query)))
 
 
 def place_of(record: LogNode, query: LogQuery) -> str:

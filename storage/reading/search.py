@@ -1,19 +1,28 @@
 """Trace search: which traces have a matching span, and the summary of each."""
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, func, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import cursor as cursors
 from storage.filters import TraceQuery, all_of, timestamp, trace_conditions
 from storage.mapping import ns_of
 from storage.models import spans
+from storage.reading.bounds import COUNT_S, hurried, is_too_slow
+from storage.reading.common import SPANS
+from storage.reading.resolving import resolved
 from storage.views import TraceSummary
 
 _ERROR = 2
+# Spans that are read for a page of the newest traces: hundreds of traces of a few spans each, in milliseconds.
+_SPANS_MAX = 2_000
+# Spans that are counted for how many traces there are; some 20 ms.
+_COUNTED_SPANS_MAX = 20_000
 _SORTS: dict[str, Any] = {
     "newest": func.max(spans.c.time),
     "slowest": func.max(spans.c.duration_ns),
@@ -21,21 +30,92 @@ _SORTS: dict[str, Any] = {
 }
 
 
-def matching(source: Any, query: TraceQuery) -> tuple[Select[Any], Select[Any]]:
-    """Return the statement of all matching trace ids, and that of one page in order (trace_id, sort)."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One page of trace ids with what each is sorted by; whether there are more; how many match, or at least do."""
+
+    page: list[tuple[UUID, Any]]
+    more: bool
+    matched: int
+    at_least: bool
+
+
+async def matching(connection: AsyncConnection, query: TraceQuery) -> Found:
+    """Return one page of the traces that have a matching span. Raises InvalidCursor."""
+    conditions = await resolved(connection, spans, trace_conditions(query))
+    page = await _newest(connection, query, conditions) if query.sort == "newest" else None
+    if page is None:
+        page = await _grouped(connection, query, conditions)
+    more = len(page) > query.limit
+    matched, at_least = len(page), False
+    if more or query.cursor is not None:
+        matched, at_least = await _count(connection, conditions, len(page))
+    return Found(page[: query.limit], more, matched, at_least)
+
+
+def _place(query: TraceQuery) -> tuple[Any, UUID] | None:
+    if query.cursor is None:
+        return None
+    value, trace_id = cursors.decode(query.cursor, query.canonical(), (int, str))
+    return timestamp(value) if query.sort == "newest" else value, UUID(trace_id)
+
+
+async def _newest(
+    connection: AsyncConnection, query: TraceQuery, conditions: list[ColumnElement[bool]]
+) -> list[tuple[UUID, Any]] | None:
+    """Return the page and one more from the newest spans alone; None where they are of too few traces.
+
+    The newest matching span of a trace says when it was; so spans are read from the newest on, until there are enough.
+    """
+    place = _place(query)
+    key = tuple_(spans.c.time, spans.c.trace_id)
+    walk = select(spans.c.trace_id, spans.c.time).select_from(SPANS).where(all_of(conditions))
+    if place is not None:
+        walk = walk.where(spans.c.time <= place[0], key < tuple_(literal(place[0]), literal(place[1])))
+    walk = walk.order_by(spans.c.time.desc(), spans.c.trace_id.desc())
+    rows = (await connection.execute(walk.limit(_SPANS_MAX))).all()
+    found: dict[UUID, Any] = {}
+    for row in rows:
+        found.setdefault(row.trace_id, row.time)
+    if place is not None and found:
+        # A trace of an earlier page, by a newer span of its own.
+        shown = select(spans.c.trace_id).select_from(SPANS).where(all_of(conditions), spans.c.trace_id.in_(list(found)))
+        shown = shown.where(key >= tuple_(literal(place[0]), literal(place[1])))
+        for trace_id in (await connection.execute(shown.distinct())).scalars():
+            del found[trace_id]
+    if len(found) <= query.limit and len(rows) == _SPANS_MAX:
+        return None
+    return list(found.items())[: query.limit + 1]
+
+
+async def _grouped(
+    connection: AsyncConnection, query: TraceQuery, conditions: list[ColumnElement[bool]]
+) -> list[tuple[UUID, Any]]:
+    """Return the page and one more by a look at every matching span."""
     sort = _SORTS[query.sort]
-    grouped = (
-        select(spans.c.trace_id, sort.label("sort"))
-        .select_from(source)
-        .where(all_of(trace_conditions(query)))
-        .group_by(spans.c.trace_id)
-    )
-    page = grouped.order_by(sort.desc(), spans.c.trace_id.desc())
-    if query.cursor is not None:
-        value, trace_id = cursors.decode(query.cursor, query.canonical(), (int, str))
-        place = literal(timestamp(value) if query.sort == "newest" else value)
-        page = page.having(tuple_(sort, spans.c.trace_id) < tuple_(place, literal(UUID(trace_id))))
-    return grouped, page
+    page = select(spans.c.trace_id, sort.label("sort")).select_from(SPANS).where(all_of(conditions))
+    page = page.group_by(spans.c.trace_id).order_by(sort.desc(), spans.c.trace_id.desc())
+    place = _place(query)
+    if place is not None:
+        page = page.having(tuple_(sort, spans.c.trace_id) < tuple_(literal(place[0]), literal(place[1])))
+    rows = (await connection.execute(page.limit(query.limit + 1))).all()
+    return [(row.trace_id, row.sort) for row in rows]
+
+
+async def _count(connection: AsyncConnection, conditions: list[ColumnElement[bool]], seen: int) -> tuple[int, bool]:
+    """Return of how many traces the newest _COUNTED_SPANS_MAX matching spans are, and whether there may be more."""
+    few = select(spans.c.trace_id).select_from(SPANS).where(all_of(conditions))
+    inner = few.order_by(spans.c.time.desc()).limit(_COUNTED_SPANS_MAX).subquery()
+    counted = select(func.count().label("n"), func.count(inner.c.trace_id.distinct()).label("traces"))
+    try:
+        async with hurried(connection, COUNT_S):
+            row = (await connection.execute(counted.select_from(inner))).one()
+    except DBAPIError as error:
+        if not is_too_slow(error):
+            raise
+        return seen, True
+    at_least = row.n == _COUNTED_SPANS_MAX
+    return max(row.traces, seen) if at_least else row.traces, at_least
 
 
 async def summaries(connection: AsyncConnection, trace_ids: list[UUID]) -> dict[UUID, TraceSummary]:

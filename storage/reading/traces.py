@@ -11,8 +11,7 @@ from storage.filters import TraceQuery
 from storage.mapping import log_node, message_columns, node_columns, span_node, us_of
 from storage.models import log_records, spans
 from storage.reading import search
-from storage.reading.bounds import count_up_to
-from storage.reading.common import COUNT_MAX, LOGS, SPANS
+from storage.reading.common import LOGS, SPANS
 from storage.views import Page, TraceOutline, TraceSummary
 
 _ERROR = 2
@@ -48,17 +47,16 @@ async def trace_outline(
 
 async def find_traces(connection: AsyncConnection, query: TraceQuery) -> Page[TraceSummary]:
     """Return one page of trace summaries. Raises InvalidCursor."""
-    grouped, place = search.matching(SPANS, query)
-    rows = (await connection.execute(place.limit(query.limit + 1))).all()
-    matched, at_least = await count_up_to(connection, grouped, COUNT_MAX, len(rows))
-    page = rows[: query.limit]
-    summaries = await search.summaries(connection, [row.trace_id for row in page])
-    more = len(rows) > query.limit
-    cursor = cursors.encode([_sort_value(page[-1].sort), page[-1].trace_id.hex], query.canonical()) if more else None
+    found = await search.matching(connection, query)
+    summaries = await search.summaries(connection, [trace_id for trace_id, _ in found.page])
+    cursor = None
+    if found.more:
+        trace_id, sort = found.page[-1]
+        cursor = cursors.encode([_sort_value(sort), trace_id.hex], query.canonical())
     return Page(
-        items=[summaries[row.trace_id] for row in page],
-        matched=matched,
-        matched_is_lower_bound=at_least,
+        items=[summaries[trace_id] for trace_id, _ in found.page],
+        matched=found.matched,
+        matched_is_lower_bound=found.at_least,
         next_cursor=cursor,
     )
 

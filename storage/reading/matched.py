@@ -1,0 +1,26 @@
+"""How many log records match in all: beside a page, and never at its cost."""
+
+from sqlalchemy import ColumnElement, literal, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.filters import LogQuery, all_of
+from storage.reading.bounds import count_up_to
+from storage.reading.common import COUNT_MAX, LOGS
+from storage.reading.stats import count_logs
+
+
+async def matched_logs(
+    connection: AsyncConnection, query: LogQuery, conditions: list[ColumnElement[bool]], seen: int, *, more: bool
+) -> tuple[int, bool]:
+    """Return how many records match ``query``, whose ``conditions`` these are, and whether it is at least so many.
+
+    ``seen``: rows of the page that was read, ``more``: whether there may be others behind it. A page that holds all of
+    them needs no count; the roll-ups tell all of them; else they are counted, and that has bounds.
+    """
+    if not more and query.cursor is None:
+        return seen, False
+    exact = await count_logs(connection, query)
+    if exact is not None:
+        return exact, False
+    counted = select(literal(1)).select_from(LOGS).where(all_of(conditions))
+    return await count_up_to(connection, counted, COUNT_MAX, seen)
