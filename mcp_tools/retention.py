@@ -120,7 +120,7 @@ def _preview(what: str, more: Sequence[Step], confirm: str, *, mismatch: bool) -
     summary = f"{what}. Nothing was changed yet: records would go from {len(more)} partitions ({_bytes(size)}) at once"
     hints = ["what would go changed since that preview"] if mismatch else []
     hints.append(f"to do it call again with confirm={confirm}. A person should decide this.")
-    lines = [_step_line(step) for step in more[:_STEPS_MAX]]
+    lines = [render.FENCE, *(_step_line(step) for step in more[:_STEPS_MAX]), render.FENCE_END]
     data = {
         "summary": summary,
         "dry_run": True,
@@ -128,6 +128,7 @@ def _preview(what: str, more: Sequence[Step], confirm: str, *, mismatch: bool) -
         "partitions": len(more),
         "confirm": confirm,
         "hints": hints,
+        "untrusted_data": True,
     }
     return Answer("\n".join([summary, *hints, *lines]), data)
 
