@@ -1,5 +1,6 @@
 """What the tool functions share: the answer, the arguments every tool has, the time window, did-you-mean."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -20,6 +21,10 @@ DAY_NS = 24 * HOUR_NS
 Attributes = dict[str, str | int | FiniteFloat | bool]
 
 
+Progress = Callable[[float, float, str], Awaitable[None]]
+"""(so far, in all, what is being waited for)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One answer twice: as text, and as data with the same facts. ``found`` is False where nothing matched."""
@@ -37,6 +42,8 @@ class Asked:
     role: str
     caller: str = ""
     control: Control | None = None
+    progress: Progress | None = None
+    """Told while an answer is waited for; None where nobody listens."""
 
 
 class Arguments(BaseModel):

@@ -1,4 +1,4 @@
-"""The JSON API: the tools as GET requests, arguments as query parameters; ``attributes.KEY=value`` for attributes."""
+"""The JSON API: the tools as GET requests, arguments as query parameters, ``attributes.KEY=value``."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -37,6 +37,8 @@ _PATHS: dict[str, str] = {
     "/traces": "logger_search_traces",
     "/traces/{trace_id}": "logger_trace",
     "/stats": "logger_stats",
+    "/tail": "logger_tail",
+    "/patterns": "logger_patterns",
     "/fields": "logger_fields",
     "/levels": "logger_get_levels",
     "/retention": "logger_retention",
@@ -46,6 +48,7 @@ _PATHS: dict[str, str] = {
 # What changes something is POST; its arguments are the JSON object of the body.
 _POST_PATHS = {"/levels": "logger_set_level", "/clear": "logger_clear", "/retention": "logger_set_retention"}
 _LISTS = {"group_by", "span_ids", "fields"}
+_OBJECTS = {"attributes", "around", "compare_to", "a", "b"}
 _BODY_BYTES_MAX = 64 * 1024
 
 
@@ -112,10 +115,10 @@ def _arguments(request: Request, tool: str) -> dict[str, Any]:
     """Return the tool's arguments from path and query; lists are repeated or separated by commas."""
     arguments: dict[str, Any] = dict(request.path_params)
     for name, value in request.query_params.multi_items():
-        if name.startswith("attributes."):
-            arguments.setdefault("attributes", {})[name.removeprefix("attributes.")] = _scalar(value)
-        elif name.startswith("around."):
-            arguments.setdefault("around", {})[name.removeprefix("around.")] = value
+        argument, dot, key = name.partition(".")
+        if dot and argument in _OBJECTS:
+            value_there = _scalar(value) if argument == "attributes" else value
+            arguments.setdefault(argument, {})[key] = value_there
         elif name in _LISTS:
             arguments.setdefault(name, []).extend(v for v in value.split(",") if v)
         else:

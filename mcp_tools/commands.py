@@ -3,24 +3,20 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from mcp_tools import render, terminal
+from mcp_tools import terminal
 from mcp_tools.answers import Answer
-from mcp_tools.arguments import severity
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
-from mcp_tools.following import POLL_S, Follower
-from mcp_tools.language import expression
+from mcp_tools.tail import line_of
 from storage.errors import StoreError
-from storage.filters import LogQuery
 from storage.reader import Reader
-from storage.views import LogEntry
 
 OpenReader = Callable[[], AbstractAsyncContextManager[Reader]]
 Ask = Callable[..., None]
@@ -37,6 +33,8 @@ Question = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
 # A terminal has no context to spare; agents do.
 _TOKENS = 20_000
+_TAIL_PAGE = 1_000
+_TAIL_WAIT_S = 25
 
 
 def register(app: typer.Typer, open_reader: OpenReader) -> None:
@@ -171,12 +169,8 @@ def _register_tail(app: typer.Typer, open_reader: OpenReader) -> None:
         as_json: Json = False,
     ) -> None:
         """Print the latest log records, oldest first; with -f also those that arrive."""
-        try:
-            least = severity(severity_min) if severity_min else None
-            tree = expression(question)
-        except UserInputError as error:
-            _fail(error)
-        wanted = LogQuery(component=component, severity_min=least, text=text, query=tree, limit=limit)
+        given = {"component": component, "severity_min": severity_min, "text": text, "query": question, "limit": limit}
+        wanted = {name: value for name, value in given.items() if value is not None}
         try:
             _run(_tail(open_reader, wanted, follow=follow, as_json=as_json))
         except KeyboardInterrupt:
@@ -189,34 +183,29 @@ async def _ask(open_reader: OpenReader, tool: str, arguments: dict[str, Any]) ->
         return await call(reader, "read", tool, arguments)
 
 
-async def _tail(open_reader: OpenReader, query: LogQuery, *, follow: bool, as_json: bool) -> None:
-    """Print the newest records, then what is stored after them.
-
-    A little is asked for again each time, since ids are given out before COMMIT; what was printed is dropped.
-    """
+async def _tail(open_reader: OpenReader, wanted: dict[str, Any], *, follow: bool, as_json: bool) -> None:
+    """Print the newest records, then, each once, what is stored after them."""
+    asked = wanted | {"max_tokens": _TOKENS}
     async with open_reader() as reader:
-        page = await reader.find_logs(query)
         emit = _emitter(as_json=as_json)
-        emit(page.items[::-1])
-        if not follow:
-            return
-        follower = Follower(reader, page.items)
-        await follower.begin(query)
         while True:
-            await asyncio.sleep(POLL_S)
-            emit(await follower.fresh(query))
+            answer = await call(reader, "read", "logger_tail", asked)
+            emit(answer.data)
+            if not follow:
+                return
+            asked |= {"after": answer.data["cursor"], "wait_s": _TAIL_WAIT_S, "limit": _TAIL_PAGE}
 
 
-def _emitter(*, as_json: bool) -> Callable[[Sequence[LogEntry]], None]:
+def _emitter(*, as_json: bool) -> Callable[[dict[str, Any]], None]:
     """Return what prints records: JSON lines, drawn at a terminal, plain lines into a pipe."""
     drawing = terminal.Drawing(Console().width) if sys.stdout.isatty() and not as_json else None
 
-    def emit(entries: Sequence[LogEntry]) -> None:
+    def emit(data: dict[str, Any]) -> None:
         if drawing is not None:
-            _draw(drawing.lines([terminal.row_of(entry) for entry in entries]))
-        for entry in entries if drawing is None else ():
-            fields = {name: getattr(entry, name) for name in entry.__slots__}
-            sys.stdout.write((json.dumps(fields, default=str) if as_json else render.log_line(entry)) + "\n")
+            _draw(drawing.lines(terminal.rows_of(data) or []))
+        for row in data["rows"] if drawing is None else ():
+            shown = dict(zip(data["columns"], row, strict=True))
+            sys.stdout.write((json.dumps(shown) if as_json else line_of(row)) + "\n")
         sys.stdout.flush()
 
     return emit

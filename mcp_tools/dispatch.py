@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mcp_tools.answers import Answer, Asked
+from mcp_tools.answers import Answer, Asked, Progress
 from mcp_tools.errors import UserInputError, did_you_mean
 from mcp_tools.tools import TOOLS, Tool
 from storage.control import Control
@@ -22,6 +22,7 @@ async def call(
     *,
     caller: str = "",
     control: Control | None = None,
+    progress: Progress | None = None,
 ) -> Answer:
     """Return a tool's answer. Raises UserInputError; its text is whole, for the one who asked.
 
@@ -32,7 +33,7 @@ async def call(
     if tool is None:
         raise UserInputError("UNKNOWN_TOOL", f'there is no tool "{name[:60]}".{did_you_mean(name, list(TOOLS))}')
     try:
-        return await _answer(tool, reader, name, arguments, Asked(time.time_ns(), role, caller, control))
+        return await _answer(tool, reader, name, arguments, Asked(time.time_ns(), role, caller, control, progress))
     except UserInputError as error:
         if tool.role != "read" and control is not None:
             await _write_down(control, caller, role, name, arguments, error)

@@ -5,14 +5,14 @@ from typing import ClassVar
 from pydantic import Field
 
 from mcp_tools import arguments as read
-from mcp_tools.answers import HOUR_NS, Asked, Attributes, Bounds, Window, bounds_of, check_component
+from mcp_tools.answers import HOUR_NS, Arguments, Asked, Attributes, Bounds, Window, bounds_of, check_component
 from mcp_tools.language import LOGS_QUERY, read_query
 from storage.filters import LogQuery
 from storage.reader import Reader
 
 
-class LogFilters(Window):
-    """Arguments that choose log records; all that are given must hold."""
+class LogWords(Arguments):
+    """Arguments that choose log records by what they are; all that are given must hold."""
 
     # query= says the same; an agent pays for every argument it reads.
     unlisted: ClassVar[frozenset[str]] = frozenset({"attributes"})
@@ -21,6 +21,10 @@ class LogFilters(Window):
     text: str | None = Field(None, min_length=1, description="Part of the body, any case")
     query: str | None = Field(None, description=LOGS_QUERY)
     attributes: Attributes = Field(default_factory=dict, description="Equal attributes of record or resource")
+
+
+class LogFilters(LogWords, Window):
+    """Arguments that choose log records of a window."""
 
 
 async def log_question(

@@ -14,6 +14,7 @@ from mcp_tools.folding import Collapse, Fold, fold
 from mcp_tools.log_filters import LogFilters, log_question
 from mcp_tools.log_record import Around, one_record, surroundings
 from mcp_tools.paging import pack, resume
+from mcp_tools.tail import COLUMNS, message_row
 from storage import cursor as cursors
 from storage.cursor import InvalidCursor
 from storage.filters import LIMIT_MAX, LogQuery
@@ -28,7 +29,6 @@ _ENVELOPE_TOKENS = 240
 _LINE_CHARS_MIN = 60
 # " ×1234 from 2026-11-27T10:00:00.000Z" and the two columns of it.
 _FOLD_CHARS = 48
-_COLUMNS = ("id", "time", "severity", "component", "body", "trace_id", "span_id")
 _MORE_COLUMNS = ("event_name", "scope_name")
 
 
@@ -114,16 +114,16 @@ async def _folded(reader: Reader, query: LogQuery, args: QueryArguments, bounds:
 
     def has_room(record: LogNode) -> bool:
         nonlocal room
-        room -= max(len(render.message_line(record)), render.weight_of(_message_row(record))) + _FOLD_CHARS
+        room -= max(len(render.message_line(record)), render.weight_of(message_row(record))) + _FOLD_CHARS
         return room >= 0
 
     folds, count = fold(page.items, args.collapse, args.limit, has_room)
-    rows = [[*_message_row(f.first), f.count, render.time_of(f.last.time_ns)] for f in folds]
+    rows = [[*message_row(f.first), f.count, render.time_of(f.last.time_ns)] for f in folds]
     lines = [render.message_line(f.first) + _times(f) for f in folds]
     more = count < len(page.items) or len(page.items) == LIMIT_MAX
     place = place_of(page.items[count - 1], query) if more and count else None
     by = "limit" if len(folds) == args.limit or count == LIMIT_MAX else "max_tokens"
-    columns = [*_COLUMNS, "n", "last"]
+    columns = [*COLUMNS, "n", "last"]
     return await _answer(reader, query, bounds, page, _Shown(lines, rows, columns, count, place, by, []))
 
 
@@ -136,7 +136,7 @@ class _Shown:
     ) -> None:  # fmt: skip
         self.lines = lines
         self.rows = rows
-        self.columns = columns or list(_COLUMNS)
+        self.columns = columns or list(COLUMNS)
         self.returned = returned
         self.place = place
         self.by = by
@@ -190,21 +190,9 @@ def _row(entry: LogEntry) -> list[Any]:
     ]
 
 
-def _message_row(node: LogNode) -> list[Any]:
-    return [
-        node.id,
-        render.time_of(node.time_ns),
-        render.severity_of(node),
-        render.clean(node.component, 120),
-        render.said(node),
-        node.trace_id,
-        node.span_id,
-    ]
-
-
 def _chosen(entry: LogEntry, fields: list[str]) -> list[Any]:
     """Return the values of the fields; None where the record does not have it."""
-    own = dict(zip(_COLUMNS, _row(entry), strict=True)) | {n: getattr(entry, n) for n in _MORE_COLUMNS}
+    own = dict(zip(COLUMNS, _row(entry), strict=True)) | {n: getattr(entry, n) for n in _MORE_COLUMNS}
     own["body"] = entry.body
     values = [
         own[name] if name in own else entry.attributes[name] if name in entry.attributes else entry.resource.get(name)
@@ -214,7 +202,7 @@ def _chosen(entry: LogEntry, fields: list[str]) -> list[Any]:
 
 
 def _chosen_line(row: list[Any], fields: list[str]) -> str:
-    own = {*_COLUMNS, *_MORE_COLUMNS}
+    own = {*COLUMNS, *_MORE_COLUMNS}
     return " ".join(
         str(value) if name in own else f"{render.clean(name, 120)}={value}"
         for name, value in zip(fields, row, strict=True)
@@ -224,7 +212,7 @@ def _chosen_line(row: list[Any], fields: list[str]) -> str:
 
 def _unknown_fields(entries: list[LogEntry], fields: list[str]) -> list[str]:
     """Return a hint for each field that no record of the page has."""
-    known = {*_COLUMNS, *_MORE_COLUMNS}
+    known = {*COLUMNS, *_MORE_COLUMNS}
     for entry in entries:
         known |= {*entry.attributes, *entry.resource}
     unknown = [name for name in fields if name not in known] if entries else []

@@ -12,7 +12,7 @@ from mcp_types import CallToolResult, Resource, ResourceTemplate, TextContent, T
 from mcp_types import Tool as McpTool
 
 from mcp_tools import render
-from mcp_tools.answers import Answer
+from mcp_tools.answers import Answer, Progress
 from mcp_tools.beside import add_completions, add_prompts, add_resources
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
@@ -68,9 +68,11 @@ class QueryServer(MCPServer[Any]):
     def _may_read(self) -> bool:
         return allows(self._who().role, "read")
 
-    async def _ask(self, name: str, arguments: dict[str, Any]) -> Answer:
+    async def _ask(self, name: str, arguments: dict[str, Any], progress: Progress | None = None) -> Answer:
         who = self._who()
-        return await call(self._reader, who.role, name, arguments, caller=who.name, control=self._control)
+        return await call(
+            self._reader, who.role, name, arguments, caller=who.name, control=self._control, progress=progress
+        )
 
     async def list_resources(self) -> list[Resource]:
         """Return the guides, to those who may read."""
@@ -90,9 +92,8 @@ class QueryServer(MCPServer[Any]):
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> CallToolResult:
         """Answer a call; text and structured content carry the same facts, so that no client misses any."""
-        del context
         try:
-            answer = await self._ask(name, arguments)
+            answer = await self._ask(name, arguments, context.report_progress if context is not None else None)
         except UserInputError as error:
             return CallToolResult(content=[TextContent(type="text", text=str(error))], is_error=True)
         except Exception as error:

@@ -10,6 +10,7 @@ from mcp_tools.fields import FieldsArguments, logger_fields
 from mcp_tools.levels import GetLevelsArguments, SetLevelArguments, logger_get_levels, logger_set_level
 from mcp_tools.logs import QueryArguments, logger_query
 from mcp_tools.overview import OverviewArguments, logger_overview
+from mcp_tools.patterns import PatternsArguments, logger_patterns
 from mcp_tools.retention import (
     RetentionArguments,
     SetRetentionArguments,
@@ -17,6 +18,7 @@ from mcp_tools.retention import (
     logger_set_retention,
 )
 from mcp_tools.stats import StatsArguments, logger_stats
+from mcp_tools.tail import TailArguments, logger_tail
 from mcp_tools.trace_search import SearchTracesArguments, logger_search_traces
 from mcp_tools.traces import TraceArguments, logger_trace
 from storage.reader import Reader
@@ -80,12 +82,26 @@ TOOLS: dict[str, Tool] = {
         "Exact numbers of log records, spans or metric points: count, rate, percentiles, sums, distinct values; by up "
         "to three fields or attribute keys and by time. What is not shown is one row, so that sums are right.",
     ),
+    "logger_patterns": Tool(
+        PatternsArguments,
+        logger_patterns,
+        "Patterns",
+        "What the log messages say, by template: count, share, trend, a sample id. compare_to finds the ones that are "
+        "new, gone or shifted against another window: what changed after a deploy is mostly here.",
+    ),
     "logger_fields": Tool(
         FieldsArguments,
         logger_fields,
         "Fields and values",
         "Which fields and attributes there are, of what type, on how many of the records, with their commonest values; "
         "with key=… the exact counts of each value of one. Ask before filtering by an attribute.",
+    ),
+    "logger_tail": Tool(
+        TailArguments,
+        logger_tail,
+        "Follow",
+        "The newest log records and a cursor; with after=cursor what was stored since, each record once and none "
+        "missed, waiting up to wait_s for the first. Reproduce something, then ask what it logged.",
     ),
     "logger_get_levels": Tool(
         GetLevelsArguments,

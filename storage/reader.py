@@ -17,6 +17,7 @@ from storage.reading import info, lines, logs, messages, services, stats, trace_
 from storage.reading.aggregates import Aggregate, Aggregated, aggregate
 from storage.reading.fields import FieldValue, field_values
 from storage.reading.signals import Selection
+from storage.reading.tail import TailPage, TailPlace, begin, look
 from storage.reading.trace_parts import PartsQuery, Place
 from storage.retention.planning import Held
 from storage.retention.rules import Rule
@@ -108,6 +109,16 @@ class Reader:
         """
         async with self._connection() as connection:
             return await logs.tail_logs(connection, query, after_id)
+
+    async def tail_begin(self, query: LogQuery) -> TailPage:
+        """Return the newest records, oldest first, and the place from which all that is stored after them is new."""
+        async with self._connection() as connection:
+            return await begin(connection, query)
+
+    async def tail_look(self, query: LogQuery, place: TailPlace) -> TailPage:
+        """Return what was stored since ``place``, each record once, however late its transaction ended."""
+        async with self._connection() as connection:
+            return await look(connection, query, place)
 
     async def nearest_data(self, query: LogQuery) -> tuple[int | None, int | None]:
         """Return the times of the last record before the window and the first one after it that match otherwise."""
