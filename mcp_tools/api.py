@@ -37,6 +37,7 @@ _PATHS: dict[str, str] = {
     "/traces": "logger_search_traces",
     "/traces/{trace_id}": "logger_trace",
     "/stats": "logger_stats",
+    "/diff": "logger_diff",
     "/tail": "logger_tail",
     "/patterns": "logger_patterns",
     "/fields": "logger_fields",

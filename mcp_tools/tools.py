@@ -6,6 +6,7 @@ from typing import Any
 
 from mcp_tools.answers import Answer, Arguments, Asked
 from mcp_tools.clearing import ClearArguments, logger_clear
+from mcp_tools.diff import DiffArguments, logger_diff
 from mcp_tools.fields import FieldsArguments, logger_fields
 from mcp_tools.levels import GetLevelsArguments, SetLevelArguments, logger_get_levels, logger_set_level
 from mcp_tools.logs import QueryArguments, logger_query
@@ -88,6 +89,13 @@ TOOLS: dict[str, Tool] = {
         "Patterns",
         "What the log messages say, by template: count, share, trend, a sample id. compare_to finds the ones that are "
         "new, gone or shifted against another window: what changed after a deploy is mostly here.",
+    ),
+    "logger_diff": Tool(
+        DiffArguments,
+        logger_diff,
+        "Differences",
+        "Two traces: calls that came, went, fail, are slower, by path. Two windows: fields, attributes and message "
+        "patterns whose share changed. The largest difference first.",
     ),
     "logger_fields": Tool(
         FieldsArguments,
