@@ -10,7 +10,7 @@ from mcp_tools import render
 from mcp_tools.answers import Answer, Arguments, Asked, Bounds, bounds_of, check_component
 from mcp_tools.differences import Calls, PathChange, ValueChange, trace_changes, value_changes
 from mcp_tools.errors import UserInputError
-from mcp_tools.language import LOGS_QUERY, read_query
+from mcp_tools.language import read_query
 from mcp_tools.pattern_table import Pattern, mark_changes, patterns_of
 from mcp_tools.patterns import RECORDS_MAX, Span, read_window
 from mcp_tools.trace_shape import Shape, shape_of
@@ -32,7 +32,7 @@ class DiffArguments(Arguments):
     b: str | Span | None = Field(None, description="What is in question. Windows: default from the end of a until now")
     signal: Literal["logs", "spans"] = Field("logs", description="Of windows")
     component: str | None = Field(None, description="Of windows")
-    query: str | None = Field(None, description=f"Of windows. {LOGS_QUERY}")
+    query: str | None = Field(None, description="Of windows; as in logger_query")
 
 
 async def logger_diff(reader: Reader, args: DiffArguments, asked: Asked) -> Answer:

@@ -1,6 +1,6 @@
 """logger_fields: which fields and attributes there are, on how many records, with which values."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ _PLACES = ("field", "attribute", "resource")
 
 class FieldsArguments(LogFilters):
     """Arguments of logger_fields."""
+
+    unlisted: ClassVar[frozenset[str]] = LogFilters.unlisted | {"severity_min", "text"}
 
     signal: Signal = "logs"
     name: str | None = Field(None, description="Span or metric name")

@@ -17,7 +17,7 @@ class LogWords(Arguments):
     # query= says the same; an agent pays for every argument it reads.
     unlisted: ClassVar[frozenset[str]] = frozenset({"attributes"})
 
-    severity_min: str | None = Field(None, description="trace, debug, info, warn, error, fatal, or 1-24")
+    severity_min: str | None = Field(None, description="trace, debug, info, warn, error, fatal")
     text: str | None = Field(None, min_length=1, description="Part of the body, any case")
     query: str | None = Field(None, description=LOGS_QUERY)
     attributes: Attributes = Field(default_factory=dict, description="Equal attributes of record or resource")

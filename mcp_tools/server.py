@@ -123,11 +123,22 @@ def input_schema(tool: Tool) -> dict[str, Any]:
     """Return the schema of a tool's arguments, as agents read it."""
     schema = tool.arguments.model_json_schema()
     listed = {n: p for n, p in schema["properties"].items() if n not in tool.arguments.unlisted}
-    return dict(_slim(schema | {"properties": listed}))
+    nested = {n: {k: v for k, v in d.items() if k != "description"} for n, d in schema.get("$defs", {}).items()}
+    slim: dict[str, Any] = _slim(schema | {"properties": listed} | ({"$defs": nested} if nested else {}))
+    del slim["description"]  # the tool's own says more
+    return slim
 
 
 def _slim(schema: Any) -> Any:
-    """Return a schema without the titles that pydantic adds: agents pay for every byte of it."""
+    """Return a schema without the titles that pydantic adds, and without null where leaving out says the same.
+
+    Agents pay for every byte of it.
+    """
     if isinstance(schema, dict):
-        return {k: _slim(v) for k, v in schema.items() if k != "title" or isinstance(v, dict)}
+        kept = {k: _slim(v) for k, v in schema.items() if k != "title" or isinstance(v, dict)}
+        choices = [c for c in kept.get("anyOf", ()) if c != {"type": "null"}]
+        if len(choices) < len(kept.get("anyOf", ())) and kept.get("default", "") is None:
+            del kept["default"], kept["anyOf"]
+            kept |= choices[0] if len(choices) == 1 else {"anyOf": choices}
+        return kept
     return [_slim(v) for v in schema] if isinstance(schema, list) else schema

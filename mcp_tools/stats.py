@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -31,6 +31,8 @@ _DIGITS = 3
 
 class StatsArguments(LogFilters):
     """Arguments of logger_stats."""
+
+    unlisted: ClassVar[frozenset[str]] = LogFilters.unlisted | {"text"}
 
     signal: Signal = "logs"
     agg: Measure = Field("count", description="rate is per second; others but count need numbers in field")
