@@ -109,6 +109,11 @@ test-zones: $(VENV)/.dev ## storage, partition, retention and reading tests with
 
 .PHONY: retention-bench migrate-bench test-zones
 
+scenarios: $(VENV)/.dev ## eight faults planted in a shop of eight services: calls and tokens until each is found
+	@$(BIN)/python -m tests.scenarios
+
+.PHONY: scenarios
+
 overload: $(VENV)/.dev ## more than it can commit: memory, refusals by code, and how long others wait
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
 

@@ -54,7 +54,7 @@ class Arguments(BaseModel):
     unlisted: ClassVar[frozenset[str]] = frozenset()
     """Arguments that are taken, and that no agent needs to read about."""
 
-    max_tokens: int = Field(4000, ge=256, le=20_000, description="Size of the answer")
+    max_tokens: int = Field(4000, ge=256, le=20_000)
 
     @model_validator(mode="before")
     @classmethod
@@ -71,8 +71,8 @@ class Window(Arguments):
     """Arguments with a time window."""
 
     since: str | None = Field(None, description='"15m", RFC 3339 or epoch. Default 1h')
-    until: str | None = Field(None, description="Exclusive. Default now")
-    component: str | None = Field(None, description="service.name, or namespace/name")
+    until: str | None = None
+    component: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from mcp_tools import terminal
+from mcp_tools import more_commands, terminal
 from mcp_tools.answers import Answer
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
@@ -47,6 +47,7 @@ def register(app: typer.Typer, open_reader: OpenReader) -> None:
     _register_search(app, ask)
     _register_traces(app, ask)
     _register_counts(app, ask)
+    more_commands.register(app, ask)
     _register_tail(app, open_reader)
 
 
@@ -137,16 +138,23 @@ def _register_counts(app: typer.Typer, ask: Ask) -> None:
         component: Component = None,
         severity_min: Severity = None,
         text: Text = None,
-        group_by: Annotated[list[str] | None, typer.Option(help="component, severity, event_name; repeatable")] = None,
+        signal: Annotated[str | None, typer.Option(help="logs, spans or metrics [logs]")] = None,
+        agg: Annotated[
+            str | None, typer.Option(help="count, rate, p50 … p99, avg, max, count_distinct [count]")
+        ] = None,
+        field: Annotated[str | None, typer.Option(help="What is measured: an attribute; of spans the duration")] = None,
+        name: Annotated[str | None, typer.Option(help="Span or metric name")] = None,
+        group_by: Annotated[list[str] | None, typer.Option(help="A field or attribute; repeatable")] = None,
         interval: Annotated[str | None, typer.Option(help='Width of a time bin, "1m"')] = None,
         since: Since = None,
         until: Until = None,
         as_json: Json = False,
     ) -> None:
-        """Count log records: otel-ingest stats --interval 5m --since 6h ."""
+        """Count and measure: otel-ingest stats --interval 5m, stats --signal spans --agg p95 --group-by name ."""
         ask(
             "logger_stats", as_json, query=question, component=component, severity_min=severity_min, text=text,
-            group_by=group_by, interval=interval, since=since, until=until,
+            group_by=group_by, interval=interval, since=since, until=until, signal=signal, agg=agg, field=field,
+            name=name,
         )  # fmt: skip
 
     @app.command()

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mcp_tools import render
 from mcp_tools.answers import Answer, Asked, Progress
 from mcp_tools.errors import UserInputError, did_you_mean
 from mcp_tools.tools import TOOLS, Tool
@@ -85,5 +86,7 @@ def _sentence(name: str, error: ValidationError) -> str:
     problems = []
     for problem in error.errors(include_url=False, include_input=True, include_context=False):
         place = ".".join(str(part) for part in problem["loc"]) or "arguments"
-        problems.append(f"{name}: {place}={str(problem.get('input'))[:60]!r}: {problem['msg']}")
+        # What is missing has no value; of a value that is wrong the beginning tells which one is meant.
+        given = "" if problem["type"] == "missing" else f"={render.clean(str(problem.get('input')), 60)!r}"
+        problems.append(f"{name}: {place}{given}: {problem['msg']}")
     return "; ".join(problems)

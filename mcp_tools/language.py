@@ -8,7 +8,7 @@ from storage.query.reading import parse
 from storage.query.tree import And, Field, Is, Node
 from storage.reader import Reader
 
-LOGS_QUERY = 'level:>=warn "timed out" -health @http.status_code:>=500 (a OR b)'
+LOGS_QUERY = 'level:>=warn "timed out" -health @http.status_code:>=500'
 SPANS_QUERY = 'Of its spans: component:shop name:"GET /pay" status:error duration:>100ms @http.route:/pay'
 
 

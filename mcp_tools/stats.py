@@ -32,7 +32,7 @@ _DIGITS = 3
 class StatsArguments(LogFilters):
     """Arguments of logger_stats."""
 
-    unlisted: ClassVar[frozenset[str]] = LogFilters.unlisted | {"text"}
+    unlisted: ClassVar[frozenset[str]] = LogFilters.unlisted | {"text", "severity_min"}
 
     signal: Signal = "logs"
     agg: Measure = Field("count", description="rate is per second; others but count need numbers in field")

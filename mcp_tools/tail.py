@@ -29,7 +29,7 @@ COLUMNS = ("id", "time", "severity", "component", "body", "trace_id", "span_id")
 class TailArguments(LogWords):
     """Arguments of logger_tail."""
 
-    component: str | None = Field(None, description="service.name, or namespace/name")
+    component: str | None = None
     after: str | None = Field(None, description="cursor of the former call, same filters; without: the newest records")
     wait_s: float = Field(10, ge=0, le=25, description="How long to wait for the first new record")
     limit: int = Field(50, ge=1, le=1000)

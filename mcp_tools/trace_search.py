@@ -1,7 +1,7 @@
 """logger_search_traces: which traces there are; each with its root, its size and what failed first."""
 
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,9 @@ _ENVELOPE_TOKENS = 250
 
 class SearchTracesArguments(Window):
     """Arguments of logger_search_traces."""
+
+    # query= says the same.
+    unlisted: ClassVar[frozenset[str]] = frozenset({"attributes"})
 
     name: str | None = Field(None, description="Span name")
     status: Literal["error", "ok", "unset"] | None = None

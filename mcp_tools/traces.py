@@ -15,7 +15,7 @@ from storage.views import SpanNode, TraceOutline
 
 View = Literal["summary", "tree", "critical_path", "errors", "logs", "spans", "full"]
 # What stands around the lines: header, state, hints, twice.
-_ENVELOPE_TOKENS = 180
+_ENVELOPE_TOKENS = 200
 # SDKs export every few seconds; what came later than this after the last record is not waited for.
 ARRIVING_NS = 30 * read.NS
 _ERRORS_SHOWN = 5
@@ -72,6 +72,8 @@ def _drawn(outline: TraceOutline, shape: Shape, args: TraceArguments, view: str)
     if focus is not None:
         above_lines = [f"below {' > '.join(span_title(shape.spans[i]) for i in reversed(above(shape, focus)))}"]
     room = (args.max_tokens - _ENVELOPE_TOKENS) * render.CHARS_A_TOKEN
+    while above_lines and sum(render.weight(line) + 2 for line in above_lines) > room // 2:
+        above_lines.pop()  # the tree has them as well
     room -= sum(render.weight(line) + 2 for line in above_lines)
     drawn = drawing.draw(room, focus)
     outside = len(shape.spans) - len(below(shape, focus)) if focus is not None else 0
