@@ -4,7 +4,6 @@ from collections.abc import Collection
 
 from mcp_tools import arguments as read
 from mcp_tools import render
-from mcp_tools.errors import UserInputError
 
 GUIDES = {
     "query": """\
@@ -138,8 +137,3 @@ def _prompt(task: str, steps: list[Step], tools: Collection[str]) -> str:
     offered = [text for tool, text in steps if tool is None or tool in tools]
     numbered = [f"{number}. {text}" for number, text in enumerate(offered, 1)]
     return "\n".join([task, "", "A way that works:", *numbered, "", _END])
-
-
-def unknown_guide(name: str) -> UserInputError:
-    """Return the error for a guide that is not there."""
-    return UserInputError("UNKNOWN_GUIDE", f'no guide "{render.clean(name, 60)}"; there are {", ".join(GUIDES)}')
