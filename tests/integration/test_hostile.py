@@ -131,6 +131,7 @@ def calls(tool: Tool, payload: str, identifier: int) -> list[dict[str, Any]]:
     known: dict[str, Any] = {
         "component": payload, "trace_id": TRACE, "reason": "a test", "level": "debug", "ttl": "1s", "id": identifier,
         "text": MARK, "key": payload, "since": "1h", "signal": "logs", "keep": "30d",
+        "kind": "windows", "a": {"since": "2h", "until": "1h"},
     }  # fmt: skip
     fields = tool.arguments.model_fields
     needed = {name: known[name] for name, field in fields.items() if field.is_required() and name in known}
