@@ -84,6 +84,8 @@ def _telemetry_table(spec: TelemetryTable) -> Table:
         info=time_partitioned("time", "day"),
     )
     Index(f"{spec.name}_component_time_idx", table.c.component, table.c.time)
+    if spec is LOG_RECORDS:  # ids rise as rows do: a tail, or one record by its id, reads few blocks
+        Index(f"{spec.name}_id_idx", table.c.id, postgresql_using="brin", postgresql_with={"autosummarize": True})
     if "trace_id" in table.c:
         Index(
             f"{spec.name}_trace_id_idx",
