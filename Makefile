@@ -82,6 +82,12 @@ once: $(VENV)/.dev ## the same request to two receivers at the same moment, 10,0
 digests: $(VENV)/.dev ## what storing each request once costs
 	@$(BIN)/python -m benchmarks.digests $(ARGS)
 
+screenshots: $(VENV)/.dev ## the pictures of docs/page.md, taken anew
+	@$(BIN)/python -m docs.screenshots
+
+bench-page: $(VENV)/.dev ## the page over 10 million records and a trace of 100,000 spans: bytes, ms to the first paint
+	@$(BIN)/python -m benchmarks.page $(ARGS)
+
 clients-bench: $(VENV)/.dev ## the Python distribution beside the stock one: cost of a call, what an outage loses (ARGS="--only outage")
 	@$(BIN)/python -m benchmarks.clients $(ARGS)
 
@@ -120,4 +126,4 @@ overload: $(VENV)/.dev ## more than it can commit: memory, refusals by code, and
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) instrumentation/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: bench-doors bench-read help install up demo test test-fast test-node check format conformance mcp-conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench idle-agents chaos killpoints overload clean
+.PHONY: bench-doors bench-page screenshots bench-read help install up demo test test-fast test-node check format conformance mcp-conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench idle-agents chaos killpoints overload clean

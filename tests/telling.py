@@ -2,11 +2,15 @@
 
 import json
 import random
+import time
 from typing import Any
 
+from tests.factories import span, traces_request
 from tests.harness import Server
 
 MS = 1_000_000
+LARGE_TRACE = "ef" * 16
+_A_REQUEST = 10_000
 MALICE = (
     "<script>window.pwned=1</script><img src=x onerror=window.pwned=1> \u202egnp.exe \x1b[31mred\x07 "
     "\"'><svg onload=window.pwned=1> javascript:window.pwned=1 {{7*7}} ${window.pwned=1}\u2028\r\n</title></textarea>"
@@ -110,6 +114,26 @@ class Story:
             spans = {"resourceSpans": [about | {"scopeSpans": [scope | {"spans": self.spans.get(who, [])}]}]}
             for path, request in (("/v1/logs", records), ("/v1/traces", spans)):
                 assert server.post(path, json.dumps(request).encode())[0] == 200
+
+
+def large_trace(server: Server, spans: int) -> None:
+    """Send a trace of ``spans`` spans, three levels deep, every thousandth failed."""
+    start = time.time_ns()
+    for first in range(0, spans, _A_REQUEST):
+        told = []
+        for n in range(first, first + _A_REQUEST):
+            parent = b"" if n == 0 else (1 if n % 100 == 0 else n // 100 * 100 + 1).to_bytes(8, "big")
+            begins = start + n * 10_000
+            edges = {"start_time_unix_nano": begins, "end_time_unix_nano": begins + (2 * 10**9 if n == 0 else 900_000)}
+            status = {"code": 2, "message": "no"} if n % 1000 == 999 else {"code": 0}
+            told.append(
+                span(
+                    trace_id=bytes.fromhex(LARGE_TRACE), span_id=(n + 1).to_bytes(8, "big"), parent_span_id=parent,
+                    name=f"step {n % 50}", status=status, **edges,
+                )
+            )  # fmt: skip
+        request = traces_request(told).SerializeToString()
+        assert server.post("/v1/traces", request, "application/x-protobuf")[0] == 200
 
 
 def malice(server: Server, now_ns: int) -> str:

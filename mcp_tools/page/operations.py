@@ -16,6 +16,7 @@ from storage.views import LogCount, StoreInfo
 _HOUR_S, _MINUTE_S = 3_600, 60
 _GROUPS_MAX = 1_000
 _AUDIT_ENTRIES = 50
+_TOKENS = 20_000
 
 
 async def view(visit: Visit) -> Shown:
@@ -30,14 +31,17 @@ async def view(visit: Visit) -> Shown:
         "ping_ms": None,
         "minutes": [],
         "audit": None,
+        "retention": None,
     }
+    more = {"may_admin": visit.visitor.may("admin")}
     try:
         ping_s = await visit.reader.ping()
         store, minutes, audit = await asyncio.gather(visit.reader.store_info(), _minutes(visit), _audit(visit))
+        retention = (await visit.call("logger_retention", {"max_tokens": _TOKENS})).data
     except RetryableStoreError as error:
-        return Shown("operations.html", "Operations", data | {"away": str(error)})
+        return Shown("operations.html", "Operations", data | {"away": str(error)}, more)
     data |= {"store": _store(store), "minutes": minutes, "ping_ms": round(ping_s * 1000, 2), "audit": audit}
-    return Shown("operations.html", "Operations", data)
+    return Shown("operations.html", "Operations", data | {"retention": retention}, more)
 
 
 def _store(info: StoreInfo) -> dict[str, Any]:

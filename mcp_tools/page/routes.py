@@ -10,7 +10,21 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Route
 
 from mcp_tools.errors import UserInputError
-from mcp_tools.page import components, counts, exports, files, logs, operations, records, shell, tail, traces
+from mcp_tools.page import (
+    compare,
+    components,
+    counts,
+    exports,
+    files,
+    logs,
+    operations,
+    patterns,
+    records,
+    retention,
+    shell,
+    tail,
+    traces,
+)
 from mcp_tools.page.guard import Guard, is_of_ours, is_proven
 from mcp_tools.page.session import Sessions, VerifyToken, Visitor
 from mcp_tools.page.state import Here, href, local
@@ -28,7 +42,9 @@ VIEWS: dict[str, View] = {
     "/trace/{trace_id}": traces.view,
     "/trace/{trace_id}/span/{span_id}": traces.span_view,
     "/components": components.view,
+    "/patterns": patterns.view,
     "/operations": operations.view,
+    "/compare": compare.view,
 }
 STREAMS: dict[str, Stream] = {
     "/logs.csv": exports.csv,
@@ -36,7 +52,10 @@ STREAMS: dict[str, Stream] = {
     "/logs/tail": tail.stream,
     "/trace/{trace_id}/shape.json": traces.shape,
 }
-CHANGES: dict[str, Change] = {"/components/level": components.set_level}
+CHANGES: dict[str, Change] = {
+    "/components/level": components.set_level,
+    "/operations/retention": retention.set_rule,
+}
 _STATUS = {"FORBIDDEN": 403, "UNKNOWN_TRACE": 404, "UNKNOWN_ID": 404, "TIMEOUT": 504, "STORE_UNAVAILABLE": 503}
 _FORM_BYTES_MAX = 64 * 1024
 Endpoint = Callable[[Request], Awaitable[Response]]

@@ -29,6 +29,7 @@ TABS = (
     ("/logs", "Logs"),
     ("/traces", "Traces"),
     ("/components", "Components"),
+    ("/patterns", "Patterns"),
     ("/operations", "Operations"),
 )
 _environment.globals |= {"href": href, "ago": show.ago, "file": files.url, "tabs": TABS, "windows": WINDOWS}

@@ -36,6 +36,7 @@ LOGS_MAX = 5_000
 _FAILURES_MAX = 8
 _PARTS_MAX = 200
 _GZIP_LEVEL = 4
+_LOOK_S = 0.25
 _SORTS = ("newest", "slowest", "errors")
 
 
@@ -147,7 +148,15 @@ def _span(span: SpanEntry) -> dict[str, Any]:
 async def shape(visit: Visit, request: Request, sessions: Sessions) -> Response:
     """Return a whole trace as columns (``mcp_tools.page.waterfall.columns``), compressed where the browser takes it."""
     del sessions
-    trace = await drawn(visit, visit.path_params["trace_id"], SPANS_MAX)
+    reading = asyncio.create_task(drawn(visit, visit.path_params["trace_id"], SPANS_MAX))
+    try:
+        # Who reloads the page does not wait for the former answer: its question is given up, and its connection free.
+        while not (await asyncio.wait({reading}, timeout=_LOOK_S))[0]:
+            if await request.is_disconnected():
+                return Response(status_code=503)
+    finally:
+        reading.cancel()
+    trace = await reading
     content = await asyncio.to_thread(lambda: twin(columns(trace)))
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return Response(content, media_type="application/json")

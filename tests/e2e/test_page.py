@@ -67,7 +67,7 @@ def _answer(server: Server, path: str, data: bytes | None = None, **headers: str
 
 TRACE = "0" * 31 + "1"
 PATHS = ("/logs", "/logs/counts", "/record/1", "/traces", f"/trace/{TRACE}", f"/trace/{TRACE}/span/{TRACE[:16]}")
-PATHS += ("/components", "/operations")
+PATHS += ("/components", "/patterns", "/operations", "/compare")
 
 
 @pytest.mark.parametrize(
@@ -402,6 +402,50 @@ def test_operations_add_up(browser: Browser, server: Server) -> None:
         expect(page.get_by_role("row", name=re.compile("^log_records"))).to_be_visible()
 
 
+def test_patterns_lead_to_a_record(browser: Browser, server: Server) -> None:
+    """Messages stand by their templates with their counts; a template leads to one of its records."""
+    data = json.loads(server.get("/patterns.json?q=component:payments"))
+    assert sum(p["count"] for p in data["patterns"] if p["pattern"].startswith("charging")) == 300
+    with tab(browser, server) as opened:
+        page = opened.open("/patterns?q=component:payments+level:error")
+        page.locator(".template a", has_text="timed out after").click()
+        expect(page.locator(".detail")).to_contain_text("timed out after 3 tries")
+
+
+def test_two_traces_compared(browser: Browser, told: tuple[Server, Story]) -> None:
+    """What failed in one and not in the other is said, and leads to the span."""
+    server, story = told
+    well = next(
+        t["trace_id"] for t in json.loads(server.get("/traces.json"))["traces"] if t["trace_id"] not in story.failed
+    )
+    with tab(browser, server) as opened:
+        page = opened.open(f"/trace/{well}")
+        page.get_by_text("More", exact=True).click()
+        page.get_by_label("Compare with trace").fill(story.failed[0])
+        page.get_by_role("button", name="Compare").click()
+        row = page.get_by_role("row", name=re.compile("failing.*charge card"))
+        expect(row).to_contain_text("1 failed")
+        row.get_by_role("link").last.click()
+        expect(page.locator("#detail h2")).to_contain_text("charge card")
+
+
+def test_retention_is_set_by_who_may(browser: Browser, server: Server) -> None:
+    """An administrator sets a rule by the form; a reader sees it and has no form."""
+    with tab(browser, server, role="admin") as opened:
+        page = opened.open("/operations")
+        form = page.get_by_role("form", name="Set a retention rule")
+        form.get_by_label("Keep").fill("40d")
+        form.get_by_label("Why").fill("the auditors ask for it")
+        form.get_by_role("button").click()
+        expect(page.get_by_role("status")).to_contain_text("40d")
+        opened.open("/operations")
+        expect(page.locator("table", has_text="Severity")).to_contain_text("the auditors ask for it")
+    with tab(browser, server) as opened:
+        page = opened.open("/operations")
+        expect(page.locator("table", has_text="Severity")).to_contain_text("40d")
+        expect(page.get_by_role("form", name="Set a retention rule")).to_have_count(0)
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 400)])
 def test_views_are_accessible(browser: Browser, told: tuple[Server, Story], scheme: str, width: int) -> None:
     """Axe finds nothing serious, in both colour schemes, wide and narrow; nothing runs over the edge."""
@@ -413,7 +457,8 @@ def test_views_are_accessible(browser: Browser, told: tuple[Server, Story], sche
         trace = f"/trace/{story.failed[0]}"
         span = json.loads(server.get(f"{trace}.json"))["failures"][0]["span_id"]
         paths = ["/logs", f"/logs?record={first}", f"/record/{first}", "/logs?q=nothing", "/login", "/traces"]
-        for path in [*paths, trace, f"{trace}?span={span}", "/components", "/operations"]:
+        compared = f"/compare?a={story.failed[0]}&b={story.failed[1]}"
+        for path in [*paths, trace, f"{trace}?span={span}", "/components", "/patterns", compared, "/operations"]:
             opened.open(path)
             assert not findings(page), (path, findings(page))
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
