@@ -250,6 +250,11 @@ class Settings(TlsSettings, BaseSettings):
         description="Seconds between two looks after partitions and digests, by one receiver of all on a database",
     )
     partitions_ahead_days: int = Field(default=3, ge=1, le=60, description="Day partitions made ahead of time")
+    pack_after_days: float = Field(
+        default=0,
+        ge=0,
+        description="Days after which a closed partition is packed by itself (docs/storage.md); 0: none is",
+    )
     drain_timeout_s: float = Field(default=20.0, gt=0, description="Seconds to finish accepted requests after SIGTERM")
     log_level: str = Field(
         default="info",

@@ -39,6 +39,7 @@ from storage.deletion import delete_rows
 from storage.filters import timestamp
 from storage.mapping import ns_of
 from storage.models import TABLES, clear_previews, log_records
+from storage.packing.connection import reading_connection
 from storage.views import JsonObject
 
 ACTION = "logger_clear"
@@ -93,10 +94,8 @@ class Eraser:
         ``who``: caller and role; ``asked``: the question as it was asked, ``given``: all arguments, for the audit log.
         """
         try:
-            async with self.engine.connect() as connection:
-                await connection.execution_options(isolation_level="REPEATABLE READ")
-                async with connection.begin():
-                    return await _preview(connection, query, who, asked, given)
+            async with reading_connection(self.engine) as connection, connection.begin():
+                return await _preview(connection, query, who, asked, given)
         except (SQLAlchemyError, OSError) as error:
             raise translate(error) from error
 

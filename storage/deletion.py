@@ -13,6 +13,7 @@ from sqlalchemy.types import Text, UserDefinedType
 
 from storage import rollups
 from storage.errors import PermanentStoreError
+from storage.packing.removal import drop_blocks, surface
 from storage.periods import Range
 
 # Some 30 ms of one statement on a common disk, and 600 KB of tuple ids; more is asked for in more transactions.
@@ -44,6 +45,20 @@ async def delete_rows(
     """
     if not 1 <= limit <= DELETE_ROWS_MAX:
         raise ValueError(f"limit={limit}: 1 to {DELETE_ROWS_MAX} rows")
+    gone = await _delete(connection, table, conditions, limit)
+    # What was packed and matches is rows now, of this transaction: they are known by their keys.
+    surfaced = await surface(connection, table, conditions, limit - gone) if gone < limit else []
+    if surfaced:
+        times = [moment for moment, _ in surfaced]
+        within = (table.c.time >= min(times), table.c.time <= max(times))
+        gone += await _delete(connection, table, [*within, table.c.id.in_([i for _, i in surfaced])], len(surfaced))
+    return gone
+
+
+async def _delete(
+    connection: AsyncConnection, table: Table, conditions: Sequence[ColumnElement[bool]], limit: int
+) -> int:
+    """Delete rows that are no part of a packed block, those which have just left theirs included."""
     gone = 0
     for part in await _chosen(connection, table, conditions, limit):
         gone += await _delete_from(connection, table, conditions, part)
@@ -101,4 +116,5 @@ async def drop_detached(connection: AsyncConnection, table: str, name: str, boun
     if (await connection.execute(is_partition, quoted)).scalar_one():
         raise PermanentStoreError(f"{name} is a partition of {table}: it is not dropped")
     await connection.execute(text(f'DROP TABLE "{name}"'))
+    await drop_blocks(connection, table, bounds.since, bounds.until)
     await rollups.forget(connection, table, bounds.since, bounds.until)

@@ -26,3 +26,7 @@ class PermanentStoreError(StoreError):
 
 class QueryTimeout(RetryableStoreError):  # noqa: N818 - named for what happened
     """A statement was cancelled at its time limit; a narrower question may be answered."""
+
+
+class QuestionTooLarge(QueryTimeout):
+    """Answering would unpack more packed records than one question may; a narrower question may be answered."""

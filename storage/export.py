@@ -18,6 +18,7 @@ from storage.dberrors import translate
 from storage.filters import timestamp
 from storage.mapping import ns_of
 from storage.models import TABLES, resources, scopes
+from storage.packing.connection import PackedConnection, reading_connection
 from storage.pages import ExportPage, ExportQuery
 from storage.rows import LogRow, MetricPointRow, ResourceRow, Row, ScopeRow, SpanRow
 
@@ -26,6 +27,8 @@ PAGE_ROWS_MAX = 512
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 # Rows fetched at a time; one may have 8 MiB.
 _FETCH_ROWS = 32
+Place = tuple[datetime, int]
+"""Where a row is in an export: its time and id."""
 _ROW_TYPES: dict[str, Any] = {LOG_RECORDS.name: LogRow, SPANS.name: SpanRow, METRIC_POINTS.name: MetricPointRow}
 
 
@@ -36,10 +39,10 @@ async def pages(engine: AsyncEngine, table: TelemetryTable, query: ExportQuery) 
     """
     if query.trace_id is not None and table is METRIC_POINTS:
         return
-    place: tuple[datetime, int] | None = None
+    place: Place | None = None
     while True:
         try:
-            async with engine.connect() as connection:
+            async with reading_connection(engine) as connection:
                 page = await _page(connection, table, query, place)
         except (SQLAlchemyError, OSError) as error:
             raise translate(error) from error
@@ -50,13 +53,18 @@ async def pages(engine: AsyncEngine, table: TelemetryTable, query: ExportQuery) 
 
 
 async def _page(
-    connection: AsyncConnection, table: TelemetryTable, query: ExportQuery, place: tuple[datetime, int] | None
+    connection: PackedConnection, table: TelemetryTable, query: ExportQuery, place: Place | None
 ) -> ExportPage:
     page = ExportPage(table)
     size = 0
-    async with connection.stream(
-        _statement(table, query, place), execution_options={"yield_per": _FETCH_ROWS}
-    ) as found:
+    statement = _statement(table, query, place)
+    if await connection.reads_packed(statement):
+        # Which rows first, for that needs few columns of the blocks; then no more blocks than they are in.
+        keys = (await connection.execute(_keys(table, query, place))).all()
+        if not keys:
+            return page
+        statement = _statement(table, query, place, (keys[0].time, keys[0].id), (keys[-1].time, keys[-1].id))
+    async with connection.stream(statement, execution_options={"yield_per": _FETCH_ROWS}) as found:
         async for raw in found:
             row = _row(table, raw)
             page.rows.append(row)
@@ -69,16 +77,32 @@ async def _page(
     return page
 
 
-def _statement(table: TelemetryTable, query: ExportQuery, place: tuple[datetime, int] | None) -> Select[Any]:
+def _statement(
+    table: TelemetryTable,
+    query: ExportQuery,
+    place: Place | None,
+    first: Place | None = None,
+    last: Place | None = None,
+) -> Select[Any]:
+    """Return the rows behind ``place``; with ``first`` and ``last``: just these and what is between."""
     stored = TABLES[table.name]
+    key = tuple_(stored.c.time, stored.c.id)
     # jsonb as text: parsed by the driver it would no longer tell an int from a double.
     columns = [
         cast(stored.c[c.name], Text).label(c.name) if c.type == "jsonb" else stored.c[c.name] for c in table.columns
     ]
     statement = select(stored.c.id, *columns).where(*_conditions(stored, query))
+    if first is not None and last is not None:
+        return statement.where(key >= tuple_(*first), key <= tuple_(*last)).order_by(stored.c.time, stored.c.id)
     if place is not None:
-        statement = statement.where(tuple_(stored.c.time, stored.c.id) > tuple_(*place))
+        statement = statement.where(key > tuple_(*place))
     return statement.order_by(stored.c.time, stored.c.id).limit(PAGE_ROWS_MAX)
+
+
+def _keys(table: TelemetryTable, query: ExportQuery, place: Place | None) -> Select[Any]:
+    """Return time and id of the rows of ``_statement``."""
+    stored = TABLES[table.name]
+    return _statement(table, query, place).with_only_columns(stored.c.time, stored.c.id)
 
 
 def _conditions(stored: Table, query: ExportQuery) -> list[ColumnElement[bool]]:

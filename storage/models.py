@@ -21,7 +21,7 @@ from sqlalchemy import (
     Uuid,
     func,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
@@ -317,3 +317,26 @@ def _count_tables(noun: str, code: str, *, timed: bool) -> CountTables:
 
 LOG_COUNTS = _count_tables("log", "severity_number", timed=False)
 SPAN_COUNTS = _count_tables("span", "status_code", timed=True)
+packed_blocks = Table(
+    "packed_blocks",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="Never used again: blocks do not change"),
+    Column("table_name", Text, nullable=False, comment="The telemetry table its records are of"),
+    Column("component", _BYTEWISE, nullable=False, comment="Of all its records"),
+    Column("first_time", DateTime(timezone=True), nullable=False),
+    Column("last_time", DateTime(timezone=True), nullable=False, comment="Of the same partition as first_time"),
+    Column("first_id", BigInteger, nullable=False),
+    Column("last_id", BigInteger, nullable=False),
+    Column("records", Integer, nullable=False),
+    Column("highest", Integer, comment="Highest severity_number or status_code of its records"),
+    Column("trace_hashes", ARRAY(Integer), nullable=False, comment="storage.packing.needs.trace_hash of each trace id"),
+    Column(
+        "newest_transaction", BigInteger, nullable=False, comment="Its records are of transactions below this number"
+    ),
+    Column("packed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("data", LargeBinary, nullable=False, comment="Its columns (storage.packing.block); not compressed again"),
+    Index("packed_blocks_time_idx", "table_name", "last_time"),
+    Index("packed_blocks_component_time_idx", "table_name", "component", "last_time"),
+    Index("packed_blocks_id_idx", "table_name", "last_id"),
+    Index("packed_blocks_trace_hashes_idx", "trace_hashes", postgresql_using="gin"),
+)

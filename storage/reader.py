@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.dberrors import translate
 from storage.errors import PermanentStoreError
 from storage.filters import LogQuery, TraceQuery
+from storage.packing.connection import reading_connection
 from storage.reading import info, lines, logs, messages, services, stats, trace_parts, traces, whole
 from storage.reading.aggregates import Aggregate, Aggregated, aggregate
 from storage.reading.fields import FieldValue, field_values
@@ -62,7 +63,7 @@ class Reader:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
         try:
-            async with self._engine.connect() as connection:
+            async with reading_connection(self._engine) as connection:
                 yield connection
         except UnicodeEncodeError as error:
             raise PermanentStoreError(_UNFIT) from error

@@ -34,6 +34,8 @@ WRITER_TABLES: Mapping[str, str] = {
     "span_count_deltas": "INSERT",
     "log_counts": "",
     "span_counts": "",
+    # The owner packs.
+    "packed_blocks": "",
     # ON CONFLICT (id) reads the column it names.
     "resources": "SELECT (id), INSERT",
     "scopes": "SELECT (id), INSERT",
@@ -55,6 +57,7 @@ WRITER_TABLES: Mapping[str, str] = {
 READER_TABLES: Mapping[str, str] = {
     **dict.fromkeys(_TELEMETRY, "SELECT"),
     **dict.fromkeys(("log_counts", "log_count_deltas", "span_counts", "span_count_deltas"), "SELECT"),
+    "packed_blocks": "SELECT",
     "resources": "SELECT",
     "scopes": "SELECT",
     "rejected_records": "SELECT",
@@ -70,6 +73,9 @@ ERASER_TABLES: Mapping[str, str] = {
     # What is deleted is taken from the counts in its transaction.
     **dict.fromkeys(("log_count_deltas", "span_count_deltas"), "INSERT"),
     **dict.fromkeys(("log_counts", "span_counts"), ""),
+    # Packed records are rows again before they go, and their block is written anew without them.
+    **dict.fromkeys(_TELEMETRY, "SELECT, INSERT, DELETE"),
+    "packed_blocks": "SELECT, INSERT, DELETE",
     **dict.fromkeys(("resources", "scopes", "rejected_records", *_DIGESTS, "spooled_requests"), ""),
     **dict.fromkeys(("level_overrides", "agents"), ""),
     "clear_previews": "SELECT, INSERT, UPDATE, DELETE",

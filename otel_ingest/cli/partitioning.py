@@ -14,12 +14,13 @@ from mcp_tools import render
 from mcp_tools.answers import Answer
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
-from otel_ingest.cli import access
+from otel_ingest.cli import access, packing
 from otel_ingest.cli.acting import open_acting
 from otel_ingest.cli.common import DatabaseUrl, DataDir, Json, load_settings, print_rows, run
 from otel_ingest.config import Settings
 from storage import maintenance, partitions
 from storage.engine import AsyncEngine, write_engine
+from storage.packing.states import partition_states
 from storage.periods import PERIODS
 from storage.retention import carrying_out
 from storage.retention.planning import Step
@@ -29,7 +30,7 @@ T = TypeVar("T")
 # Who types the command waits for it; what is left is done by the next upkeep.
 _APPLY_S_MAX = 3600.0
 
-partitions_app = typer.Typer(help="Look at partitions; plan and do what is due; set periods and retention.")
+partitions_app = typer.Typer(help="Look at partitions; plan and do what is due; pack them; set periods and retention.")
 retention_app = typer.Typer(help="How long records are kept: show, set and unset rules.")
 partitions_app.add_typer(retention_app, name="retention")
 
@@ -44,17 +45,22 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask where records
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.add_typer(partitions_app, name="partitions")
+    packing.register(partitions_app)
 
 
 @partitions_app.callback(invoke_without_command=True)
 def show(
     context: typer.Context, data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False
 ) -> None:
-    """List the partitions: table, name, from, to, rows (estimated by PostgreSQL), bytes."""
+    """List the partitions, one a line.
+
+    Table, name, from, to, state (open, closed or packed), rows that are not packed (estimated by PostgreSQL), packed
+    records, bytes with indexes and blocks.
+    """
     if context.invoked_subcommand is not None:
         return
     settings = load_settings(data_dir=data_dir, database_url=database_url)
-    found = run(_as_owner(settings, partitions.list_partitions))
+    found = run(_as_owner(settings, lambda e: partition_states(e, datetime.now(UTC))))
     print_rows([asdict(p) for p in found], as_json=as_json)
 
 

@@ -12,6 +12,7 @@ import structlog
 from otel_ingest.cli import access
 from otel_ingest.cli.access import Access
 from otel_ingest.cli.common import rejected_bounds, windows
+from otel_ingest.cli.pack_process import PackProcess
 from otel_ingest.config import Settings
 from otel_ingest.ending import end
 from storage import embedded, levels, maintenance, migrate, probe, roles, rollups, tokens
@@ -42,6 +43,7 @@ class Preparation:
         self._engine = engine
         self._done = False
         self._turn = Turn(access.writing(settings))
+        self._packing = PackProcess(settings, access)
         self.read_token = _token_file(settings, "read")
         self.ingest_token_exists = True
 
@@ -93,6 +95,7 @@ class Preparation:
         if await self._turn.is_mine():
             await self.maintain(now)
             await self._retain(now)
+            self._packing.begin()
 
     async def _retain(self, now: datetime) -> None:
         """Let go what is past its retention, with the owner's right where this receiver has it. Raises StoreError."""
@@ -117,6 +120,7 @@ class Preparation:
 
     async def close(self) -> None:
         """Let another receiver have the turn."""
+        await self._packing.stop()
         await self._turn.give_up()
 
     async def probe(self) -> None:

@@ -9,6 +9,11 @@ from storage.mapping import us_of
 from storage.models import TABLES
 from storage.views import StoreInfo
 
+_PACKED = text(
+    "SELECT table_name AS name, sum(records)::bigint AS rows, "
+    "sum(pg_column_size(data) + pg_column_size(trace_hashes))::bigint AS bytes FROM packed_blocks GROUP BY table_name"
+)
+
 
 async def store_info(connection: AsyncConnection) -> StoreInfo:
     """Return version, sizes and edges of the store."""
@@ -24,6 +29,9 @@ async def store_info(connection: AsyncConnection) -> StoreInfo:
     version = (await connection.execute(text("SHOW server_version"))).scalar_one()
     for row in await connection.execute(sizes, {"names": list(TABLES)}):
         rows[row.name], size[row.name], partitions[row.name] = row.rows, row.bytes, row.n
+    for row in await connection.execute(_PACKED):
+        rows[row.name] = rows.get(row.name, 0) + row.rows
+        size[row.name] = size.get(row.name, 0) + row.bytes
     for name, table in TABLES.items():
         first = (await connection.execute(_edge(table.c.time))).scalar_one_or_none()
         last = (await connection.execute(_edge(table.c.time.desc(), table.c.time))).scalar_one_or_none()

@@ -1,0 +1,144 @@
+"""Stores for tests of packed and cold records: a few days of all three signals, and every question there is."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import strategies as st
+
+from storage.columns import LOG_RECORDS, METRIC_POINTS, SPANS
+from storage.filters import LogQuery, TraceQuery
+from storage.reader import Reader
+from storage.reading.aggregates import Aggregate
+from storage.reading.signals import Selection
+from storage.reading.trace_parts import PartsQuery
+from storage.rows import Row
+from tests.factories import log_row, metric_point_row, now_us, span_row
+
+DAY_US = 86_400_000_000
+DAYS = 3
+# Old enough to be packed whatever the hour, and the same for all of a run.
+BASE_US = now_us() // DAY_US * DAY_US - (DAYS + 1) * DAY_US
+WORDS = ("timeout", "Retry", "K2 \N{KELVIN SIGN}elvin", "\u0130stanbul", "100%_done", "a/b\\c", "user 42", "")
+COMPONENTS = ("shop", "till", "a/b")
+_TRACES = [bytes([n]) * 16 for n in range(1, 7)]
+_moments = st.builds(
+    lambda day, us: BASE_US + day * DAY_US + us,
+    st.integers(0, DAYS - 1),
+    st.integers(0, 50) | st.integers(0, DAY_US - 1),
+)
+_attributes = st.sampled_from(
+    [
+        b"{}",
+        b'{"user.id":7}',
+        b'{"user.id":7.0,"deep":{"a":[1,null,"x"]}}',
+        b'{"ratio":1.50,"k\\"ey":"v\\\\"}',
+        b'{"on":true}',
+    ]
+)
+_maybe_trace = st.none() | st.sampled_from(_TRACES)
+_spans_ids = st.none() | st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(1, 4)
+_exact = st.none() | st.binary(max_size=8)
+_words = st.lists(st.sampled_from(WORDS), max_size=3).map(" ".join)
+
+LOGS = st.builds(
+    lambda **fields: log_row(**fields, time_unix_nano=fields["time"] * 1000 + fields["severity_number"]),
+    time=_moments, component=st.sampled_from(COMPONENTS), severity_number=st.integers(0, 24), body=st.none() | _words,
+    attributes=_attributes, trace_id=_maybe_trace, span_id=_spans_ids, event_name=st.sampled_from(["", "paid"]),
+    exact=_exact, flags=st.integers(-(1 << 31), (1 << 31) - 1),
+)  # fmt: skip
+SPANS_ = st.builds(
+    lambda **fields: span_row(
+        **fields,
+        start_time_unix_nano=fields["time"] * 1000,
+        end_time_unix_nano=fields["time"] * 1000 + fields["duration_ns"],
+    ),
+    time=_moments, component=st.sampled_from(COMPONENTS), name=st.sampled_from(["GET /", "SELECT", "pay"]),
+    duration_ns=st.integers(0, 10_000_000_000), trace_id=_maybe_trace, span_id=_spans_ids, parent_span_id=_spans_ids,
+    status_code=st.none() | st.integers(0, 2), status_message=st.sampled_from(["", "boom"]), attributes=_attributes,
+    events=st.none() | st.just(b'[{"name":"e","time_unix_nano":1}]'), links=st.none() | st.just(b"[]"), exact=_exact,
+)  # fmt: skip
+POINTS = st.builds(
+    metric_point_row,
+    time=_moments, component=st.sampled_from(COMPONENTS), value_int=_spans_ids,
+    value_double=st.none() | st.floats(), is_monotonic=st.booleans(), attributes=_attributes, exact=_exact,
+)  # fmt: skip
+ROWS: dict[str, tuple[Any, st.SearchStrategy[Row]]] = {
+    "log_records": (LOG_RECORDS, LOGS),
+    "spans": (SPANS, SPANS_),
+    "metric_points": (METRIC_POINTS, POINTS),
+}
+
+_edges = st.none() | _moments.map(lambda us: us * 1000) | _moments.map(lambda us: us * 1000 + 7)
+_some = {"component": st.none() | st.sampled_from([*COMPONENTS, "nobody"])}
+_pairs = st.sampled_from(
+    [{}, {}, {"user.id": 7}, {"ratio": 1.5}, {"on": True}, {"service.name": "shop"}, {'k"ey': "v\\"}]
+)
+LOG_QUERIES = st.builds(
+    LogQuery,
+    **_some, trace_id=st.none() | st.sampled_from([t.hex() for t in _TRACES]), span_id=st.none() | st.just(f"{3:016x}"),
+    severity_min=st.none() | st.integers(1, 24),
+    text=st.none() | st.sampled_from(["TIMEOUT", "k2", "kelvin", "istanbul", "%_", "/b\\", "42", "no such"]),
+    attributes=_pairs, since_ns=_edges, until_ns=_edges, order=st.sampled_from(["newest", "oldest"]),
+    limit=st.integers(1, 12),
+)  # fmt: skip
+TRACE_QUERIES = st.builds(
+    TraceQuery,
+    **_some, name=st.none() | st.sampled_from(["GET /", "pay"]),
+    status=st.none() | st.sampled_from(["error", "ok", "unset"]),
+    min_duration_ns=st.none() | st.integers(0, 10_000_000_000), attributes=_pairs, since_ns=_edges, until_ns=_edges,
+    sort=st.sampled_from(["newest", "slowest", "errors"]), limit=st.integers(1, 5),
+)  # fmt: skip
+_traces = st.sampled_from([*_TRACES, b"\xee" * 16]).map(bytes.hex)
+PARTS_QUERIES = st.builds(
+    PartsQuery, trace_id=_traces, spans=st.booleans(), logs=st.booleans(), failed=st.booleans(), limit=st.integers(1, 9)
+)
+SELECTIONS = st.builds(Selection, signal=st.just("logs"), query=LOG_QUERIES) | st.builds(
+    Selection, signal=st.just("spans"), query=TRACE_QUERIES
+)
+AGGREGATES = st.builds(
+    Aggregate,
+    selection=SELECTIONS,
+    measure=st.just("count"),
+    group_by=st.lists(st.just("component"), max_size=1),
+    interval_s=st.none() | st.just(3600),
+)
+_times = _moments.map(lambda us: us * 1000)
+_groups = st.lists(st.sampled_from(["component", "severity", "event_name"]), unique=True)
+
+# How each read function is asked; one that is not here fails a test.
+QUESTIONS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
+    "find_logs": st.tuples(LOG_QUERIES),
+    "get_log": st.tuples(st.integers(1, 400)),
+    "tail_logs": st.tuples(LOG_QUERIES, st.integers(0, 400)),
+    "nearest_data": st.tuples(LOG_QUERIES),
+    "find_messages": st.tuples(LOG_QUERIES),
+    "read_messages": st.tuples(LOG_QUERIES),
+    "read_lines": st.tuples(LOG_QUERIES),
+    "line_counts": st.tuples(LOG_QUERIES, st.just(0), st.none() | st.just(3_600_000_000_000)),
+    "trace_outline": st.tuples(_traces, st.integers(1, 20), st.integers(1, 20)),
+    "trace_parts": st.tuples(PARTS_QUERIES),
+    "find_traces": st.tuples(TRACE_QUERIES),
+    "component_stats": st.tuples(_times, _times),
+    "log_counts": st.tuples(LOG_QUERIES, _groups, st.none() | st.sampled_from([60, 3600])),
+    "components": st.tuples(),
+    "whole_trace": st.tuples(_traces, st.integers(1, 20), st.integers(1, 20)),
+    "aggregate": st.tuples(AGGREGATES),
+    "field_values": st.tuples(SELECTIONS),
+    "operations": st.tuples(st.sampled_from(COMPONENTS), st.none() | st.just(2)),
+    "service_numbers": st.tuples(_times, _times),
+    "versions": st.tuples(),
+    "spans_by_service": st.tuples(st.lists(_traces, max_size=3)),
+    "calls": st.tuples(_times, _times),
+}
+NOT_OF_RECORDS = {"store_info", "ping"}
+
+
+async def answer(reader: Reader, name: str, arguments: tuple[Any, ...]) -> Any:
+    """Return what a read function answers, all pages of it, in a form that compares."""
+    function: Callable[..., Any] = getattr(reader, name)
+    found = await function(*arguments)
+    if name in {"find_logs", "find_traces"} and found.next_cursor is not None:
+        (query,) = arguments
+        return [found, await answer(reader, name, (replace(query, cursor=found.next_cursor),))]
+    return sorted(found, key=repr) if name in {"log_counts", "line_counts"} else found
