@@ -63,7 +63,8 @@ def batches(records: int, days: int) -> list[Batch]:
                 # Within a step, as clocks go: the low digits are nobody's counter.
                 at = start + n * step + int.from_bytes(os.urandom(4), "big") % step
                 ns = at * 1000 + int.from_bytes(os.urandom(2), "big") % 1000
-                batch.add(at, encode(item._replace(time=at, time_unix_nano=ns)))
+                row = item._replace(time=at, time_unix_nano=ns)
+                batch.add(row, encode(row))
                 n += 1
         made.append(batch)
     return made

@@ -122,7 +122,7 @@ QUESTIONS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
     "component_stats": st.tuples(_times, _times),
     "log_counts": st.tuples(LOG_QUERIES, _groups, st.none() | st.sampled_from([60, 3600])),
     "components": st.tuples(),
-    "whole_trace": st.tuples(_traces, st.integers(1, 20), st.integers(1, 20)),
+    "whole_traces": st.tuples(st.lists(_traces, max_size=3), st.integers(1, 20), st.integers(1, 20)),
     "aggregate": st.tuples(AGGREGATES),
     "field_values": st.tuples(SELECTIONS),
     "operations": st.tuples(st.sampled_from(COMPONENTS), st.none() | st.just(2)),
@@ -131,7 +131,7 @@ QUESTIONS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
     "spans_by_service": st.tuples(st.lists(_traces, max_size=3)),
     "calls": st.tuples(_times, _times),
 }
-NOT_OF_RECORDS = {"store_info", "ping"}
+NOT_OF_RECORDS = {"store_info", "ping", "retention"}
 
 
 async def answer(reader: Reader, name: str, arguments: tuple[Any, ...]) -> Any:

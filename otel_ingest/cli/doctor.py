@@ -6,7 +6,8 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Literal, TypeVar
 
@@ -18,11 +19,12 @@ from otel_ingest.cli.common import DatabaseUrl, DataDir, load_settings, run
 from otel_ingest.config import Settings
 from otel_ingest.tls import EXPIRY_WARNING, TlsError, load
 from otel_ingest.tls_settings import SIDES
-from storage import health, partitions, roles, tokens
+from storage import health, roles, tokens
 from storage.columns import TELEMETRY_TABLES
 from storage.engine import AsyncEngine, read_engine, write_engine
 from storage.errors import StoreError
 from storage.health import ServerFacts
+from storage.packing.states import PartitionState, partition_states
 from storage.retention import store as retention
 from storage.retention.rules import SIGNALS, keep_words
 from storage.retention.store import SetRule
@@ -30,6 +32,7 @@ from storage.retention.store import SetRule
 _FREE_MIB_MIN = 1024
 # Windows of requests and of tokens are told by PostgreSQL's clock, times of records by the senders'.
 _SKEW_S_MAX = 2.0
+_PACKING_LATE = timedelta(days=1)
 _NO_OWNER = "not known here: no look at partitions and tokens; retention is for `partitions apply`, as the owner"
 
 T = TypeVar("T")
@@ -128,17 +131,28 @@ async def _store(settings: Settings, way: Access) -> list[Check]:
             ),
         ]
     engine = write_engine(way.owning(settings))
-    there = await _with(engine, partitions.list_partitions)
-    known = await _with(engine, tokens.list_tokens)
     now = datetime.now(UTC)
+    there = await _with(engine, partial(partition_states, now=now))
+    known = await _with(engine, tokens.list_tokens)
     missing = [
         t.name for t in TELEMETRY_TABLES if not any(p.table == t.name and p.since <= now < p.until for p in there)
     ]
     found = f"{len(there)}; {'none of today for ' + ', '.join(missing) if missing else 'today is there'}"
-    checks.append(Check("partitions", "wrong" if missing else "ok", found))
+    checks += [Check("partitions", "wrong" if missing else "ok", found), _packing(settings, there, now)]
     checks.append(_retention(await _with(write_engine(way.owning(settings)), retention.rules)))
     valid = [t for t in known if t.revoked_at is None and (t.expires_at is None or t.expires_at > datetime.now(UTC))]
     return [*checks, _tokens(settings, {t.role for t in valid}, len(valid))]
+
+
+def _packing(settings: Settings, there: list[PartitionState], now: datetime) -> Check:
+    """Return how much is packed, and whether what should be packed by itself is."""
+    packed = sum(p.state == "packed" for p in there)
+    if not settings.pack_after_days:
+        return Check("packing", "ok", f"off; {packed} partitions are packed")
+    edge = now - timedelta(days=settings.pack_after_days) - _PACKING_LATE
+    late = [p.name for p in there if p.state == "closed" and p.rows and p.until <= edge]
+    waiting = f"; {len(late)} wait for a day and more, {late[0]} first: see the server's log" if late else ""
+    return Check("packing", "warning" if late else "ok", f"{packed} partitions are packed{waiting}")
 
 
 async def _with(engine: AsyncEngine, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:

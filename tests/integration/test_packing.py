@@ -80,6 +80,7 @@ STORES = st.fixed_dictionaries({name: st.lists(rows, max_size=40) for name, (_, 
 ASKED = st.one_of([st.tuples(st.just(name), arguments) for name, arguments in QUESTIONS.items()])
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @pytest.mark.timeout(max(120, 4 * EXAMPLES))
 def test_every_question_has_the_same_answer(database_url: str) -> None:
     """Any store, any partitions of it packed, late records after that: as if nothing were packed."""
