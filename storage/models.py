@@ -330,9 +330,6 @@ packed_blocks = Table(
     Column("records", Integer, nullable=False),
     Column("highest", Integer, comment="Highest severity_number or status_code of its records"),
     Column("trace_hashes", ARRAY(Integer), nullable=False, comment="storage.packing.needs.trace_hash of each trace id"),
-    Column(
-        "newest_transaction", BigInteger, nullable=False, comment="Its records are of transactions below this number"
-    ),
     Column("packed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("data", LargeBinary, nullable=False, comment="Its columns (storage.packing.block); not compressed again"),
     Index("packed_blocks_time_idx", "table_name", "last_time"),

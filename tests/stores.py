@@ -131,7 +131,7 @@ QUESTIONS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
     "spans_by_service": st.tuples(st.lists(_traces, max_size=3)),
     "calls": st.tuples(_times, _times),
 }
-NOT_OF_RECORDS = {"store_info", "ping", "retention"}
+NOT_OF_RECORDS = {"store_info", "ping", "retention", "tail_begin", "tail_look"}
 
 
 async def answer(reader: Reader, name: str, arguments: tuple[Any, ...]) -> Any:

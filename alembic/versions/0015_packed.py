@@ -45,12 +45,6 @@ def upgrade() -> None:
             nullable=False,
             comment="storage.packing.needs.trace_hash of each trace id",
         ),
-        sa.Column(
-            "newest_transaction",
-            sa.BigInteger(),
-            nullable=False,
-            comment="Its records are of transactions below this number",
-        ),
         sa.Column("packed_at", TIMESTAMP, nullable=False, server_default=sa.func.now()),
         sa.Column(
             "data",

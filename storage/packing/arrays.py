@@ -77,7 +77,8 @@ class Part:
         return sum(len(column.elements) for column in self.columns.values())
 
 
-def _types(table: str) -> Mapping[str, _Type]:
+def types_of(table: str) -> Mapping[str, _Type]:
+    """PURE: return the types of what a block holds."""
     return {**COLUMN_TYPES[table], TRANSACTION: _TYPES["bigint"]}
 
 
@@ -86,16 +87,21 @@ def names(table: str) -> list[str]:
     return list(COLUMN_TYPES[table])
 
 
+def packed_names(table: str) -> list[str]:
+    """PURE: return what a block of a telemetry table holds: its columns, and of which transaction each record is."""
+    return [*names(table), TRANSACTION]
+
+
 def source(table: str, columns: Sequence[str]) -> str:
     """PURE: return the FROM item of unpacked columns, as ``u`` with their names."""
-    types = _types(table)
+    types = types_of(table)
     arrays = ", ".join(rf"CAST(:{_PREFIX}{table}_{c} AS {types[c].sql}[])" for c in columns)
     return f"unnest({arrays}) AS u ({', '.join(columns)})"
 
 
 def parameters(table: str, columns: Iterable[str], parts: Sequence[Part]) -> dict[str, BinaryArray]:
     """PURE: return the parameters of ``source``: the columns of some blocks, one behind the other."""
-    types = _types(table)
+    types = types_of(table)
     records = sum(part.records for part in parts)
     found = {}
     for name in columns:

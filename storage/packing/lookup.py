@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.errors import PermanentStoreError, QuestionTooLarge
 from storage.models import packed_blocks
 from storage.packing.arrays import Part
-from storage.packing.block import Block, PackedColumn
-from storage.packing.codec import DamagedBlockError, number_element
-from storage.packing.needs import TRANSACTION, Need, Reading, trace_hash
+from storage.packing.block import Block
+from storage.packing.codec import DamagedBlockError
+from storage.packing.needs import Need, Reading, trace_hash
 
 UNPACKED_BYTES_MAX = 64 * 1024 * 1024
 """Bytes of unpacked columns one statement may be given: PostgreSQL holds them some three times while it answers."""
@@ -104,10 +104,10 @@ class Unpacker:
         for start in range(0, len(blocks), _FETCH_BLOCKS):
             ids = [block.id for block in blocks[start : start + _FETCH_BLOCKS]]
             found = packed_blocks.c
-            statement = select(found.newest_transaction, found.data).where(found.id.in_(ids))
+            statement = select(found.data).where(found.id.in_(ids))
             rows = (await self._connection.execute(statement)).all()
             try:
-                parts = await asyncio.to_thread(self._unpacked, [(bytes(d), newest) for newest, d in rows])
+                parts = await asyncio.to_thread(self._unpacked, [bytes(row.data) for row in rows])
             except DamagedBlockError as error:
                 raise PermanentStoreError(
                     f"packed records cannot be read, PostgreSQL's data is damaged: {error}"
@@ -119,19 +119,18 @@ class Unpacker:
                     "answering this would unpack too many packed records; narrow the window or the filters"
                 )
 
-    def _unpacked(self, blocks: Sequence[tuple[bytes, int]]) -> list[Part]:
+    def _unpacked(self, blocks: Sequence[bytes]) -> list[Part]:
         parts = []
-        for data, newest in blocks:
+        for data in blocks:
             block = Block(data)
             if any(need.keeps(partial(_elements, block)) for need in self._needs):
-                parts.append(part_of(block, self._columns, newest))
+                parts.append(part_of(block, self._columns))
         return parts
 
 
-def part_of(block: Block, columns: Sequence[str], newest_transaction: int) -> Part:
-    """PURE: return unpacked columns of a block, what it has for TRANSACTION among them. Raises DamagedBlockError."""
-    own = {TRANSACTION: PackedColumn(number_element(newest_transaction - 1) * block.records, has_null=False)}
-    return Part(block.records, {name: own.get(name) or block.column(name) for name in columns})
+def part_of(block: Block, columns: Sequence[str]) -> Part:
+    """PURE: return unpacked columns of a block. Raises DamagedBlockError."""
+    return Part(block.records, {name: block.column(name) for name in columns})
 
 
 def _elements(block: Block, column: str) -> bytes:

@@ -33,7 +33,7 @@ from sqlalchemy.sql.selectable import CTE, Alias, Join, Subquery
 RECENT_S = 5 * 3600
 """Nothing so recent is packed, in seconds: less than ``packer.AGE_MIN`` by more than clocks differ."""
 TRANSACTION = "xmin"
-"""The system column that tells of which transaction a row is; of a packed record, the last one that it can be of."""
+"""The system column that tells of which transaction a row is; packed with the others (a new row has another)."""
 _HASHES = 1 << 20
 # Letters beyond ASCII that some locale takes for the other case of one within.
 _ALMOST_ASCII = tuple(letter.encode() for letter in "\N{KELVIN SIGN}\u0130\u0131")
@@ -152,7 +152,8 @@ def _text(element: Any) -> str:
     """Return the SQL that is written out in an element."""
     if isinstance(element, TextClause):
         return element.text
-    return str(element.name) if isinstance(element, ColumnClause) and element.is_literal else ""
+    # Written out as table.column it is a column; that alone does not read the table anew.
+    return str(element.name).rpartition(".")[2] if isinstance(element, ColumnClause) and element.is_literal else ""
 
 
 def _occurrences(select: Select[Any], table: Table) -> list[FromClause]:

@@ -14,17 +14,18 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection as PsycopgConnection
 from psycopg import errors as pg
-from sqlalchemy import BigInteger, Text, cast, func, insert, text
+from sqlalchemy import func, insert, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage.columns import TELEMETRY_TABLES
 from storage.dberrors import translate
 from storage.models import packed_blocks
-from storage.packing.arrays import names
+from storage.packing.arrays import packed_names
 from storage.packing.block import make
 from storage.packing.codec import split
 from storage.packing.facts import block_row
+from storage.packing.needs import TRANSACTION
 from storage.packing.removal import unpack_some
 from storage.partitions import Partition, list_partitions
 
@@ -39,7 +40,6 @@ _STEP_BYTES_MAX = 16 * BLOCK_BYTES_MAX
 AGE_MIN = timedelta(hours=6)
 _VARIABLE = {"text": "octet_length({})", "jsonb": "octet_length({}::text)", "bytea": "octet_length({})"}
 _COMPONENTS = "SELECT DISTINCT component FROM {partition} ORDER BY component"
-_NOW = cast(cast(func.pg_snapshot_xmax(func.pg_current_snapshot()), Text), BigInteger)
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '50ms'"
 
 
@@ -60,7 +60,7 @@ def _step(table: str, partition: str) -> str:
     spec = next(t for t in TELEMETRY_TABLES if t.name == table)
     sizes = [_VARIABLE[c.type].format(c.name) for c in spec.columns if c.type in _VARIABLE]
     size = " + ".join(f"coalesce({s}, 0)" for s in sizes)
-    arrays = ", ".join(f"array_agg({name} ORDER BY time, id) AS {name}" for name in names(table))
+    arrays = ", ".join(f"array_agg({name} ORDER BY time, id) AS {name}" for name in packed_names(table))
     return f"""
 WITH next AS (
   SELECT time, id, {size} AS size FROM {partition}
@@ -75,7 +75,8 @@ counted AS (
 gone AS (
   DELETE FROM {partition} p USING counted c
   WHERE p.time = c.time AND p.id = c.id AND c.so_far - c.size < {_STEP_BYTES_MAX}
-  RETURNING p.*, c.place / {BLOCK_RECORDS_MAX} AS by_number, (c.so_far - c.size) / {BLOCK_BYTES_MAX} AS by_size
+  RETURNING p.*, p.xmin::text::bigint AS {TRANSACTION},
+            c.place / {BLOCK_RECORDS_MAX} AS by_number, (c.so_far - c.size) / {BLOCK_BYTES_MAX} AS by_size
 )
 SELECT {arrays}
 FROM gone GROUP BY by_number, by_size ORDER BY by_number, by_size
@@ -109,7 +110,7 @@ async def _steps(engine: AsyncEngine, partition: Partition, component: str) -> A
         async with engine.begin() as connection:
             made, place = await _step_after(connection, partition, component, place)
             if made:
-                await connection.execute(insert(packed_blocks).values(newest_transaction=_NOW), made)
+                await connection.execute(insert(packed_blocks), made)
         if not made:
             return
         yield made
@@ -121,7 +122,7 @@ async def _step_after(
     """Take the next records behind ``place`` out; return their blocks and where they end."""
     driver = (await connection.get_raw_connection()).driver_connection
     assert isinstance(driver, PsycopgConnection)  # noqa: S101 - the engine is made for psycopg alone
-    columns = names(partition.table)
+    columns = packed_names(partition.table)
     made = []
     async with driver.cursor(binary=True) as cursor:
         values = {"component": component, "time": place[0], "id": place[1]}

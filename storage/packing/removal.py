@@ -14,17 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import NullType
 
 from storage.models import packed_blocks
-from storage.packing.arrays import COLUMN_TYPES, Part, names, parameters, source
+from storage.packing.arrays import Part, names, packed_names, parameters, source, types_of
 from storage.packing.block import Block, PackedColumn, make
 from storage.packing.codec import joined, number_element, split
 from storage.packing.facts import block_row
 from storage.packing.lookup import candidates, part_of
-from storage.packing.needs import TRANSACTION, readings
+from storage.packing.needs import readings
 from storage.packing.shadow import Shadow, shadowed
 
 # Blocks at a time: some 8,000 records, the memory of a step of the packer.
 _BLOCKS = 16
-_CARRIED = (packed_blocks.c.component, packed_blocks.c.newest_transaction, packed_blocks.c.data)
+_CARRIED = (packed_blocks.c.component, packed_blocks.c.data)
 
 
 async def surface(
@@ -53,7 +53,7 @@ async def _surface_of(
     """Do it for some blocks: those with records that match are deleted first, which one transaction alone can."""
     found = packed_blocks.c
     rows = (await connection.execute(select(found.id, *_CARRIED).where(found.id.in_(ids)))).all()
-    columns = [*names(table.name), TRANSACTION]
+    columns = packed_names(table.name)
     parts = await asyncio.to_thread(lambda: [_part(row, columns) for row in rows])
     asked = shadowed(question, [Shadow(None, table.name, columns, parts)])
     keys = [(row.time, row.id) for row in await connection.execute(asked)] if parts else []
@@ -91,7 +91,7 @@ async def drop_blocks(connection: AsyncConnection, table: str, since: datetime, 
 
 
 def _part(row: Any, columns: Sequence[str]) -> Part:
-    return part_of(Block(bytes(row.data)), columns, row.newest_transaction)
+    return part_of(Block(bytes(row.data)), columns)
 
 
 def _elements(part: Part, column: str) -> list[bytes]:
@@ -109,16 +109,15 @@ def _divided(
     taken, kept = [], []
     for row, part in touched:
         chosen = [identifier in matching for identifier in _ids(part)]
-        columns = {name: _elements(part, name) for name in names(table)}
+        columns = {name: _elements(part, name) for name in packed_names(table)}
         taken.append(_only(part, columns, chosen))
         if not all(chosen):
             rest = _only(part, columns, [not c for c in chosen])
             arrays = {
-                name: joined(COLUMN_TYPES[table][name].oid, rest.records, column.elements, has_null=column.has_null)
+                name: joined(types_of(table)[name].oid, rest.records, column.elements, has_null=column.has_null)
                 for name, column in rest.columns.items()
             }
-            facts = block_row(table, row.component, arrays, make(arrays))
-            kept.append(facts | {"newest_transaction": row.newest_transaction})
+            kept.append(block_row(table, row.component, arrays, make(arrays)))
     return taken, kept
 
 

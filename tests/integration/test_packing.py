@@ -225,6 +225,17 @@ async def test_deleting_reaches_into_blocks(engine: AsyncEngine) -> None:
     assert len({e.id for e in left}) == len(left)
 
 
+async def test_packing_is_no_news_to_a_tail(engine: AsyncEngine) -> None:
+    """Records keep the transaction they are of: what a tail has given is not given again for having been packed."""
+    await stored(engine, {"log_records": many(600)})
+    reader = Reader(engine)
+    begun = await reader.tail_begin(LogQuery(limit=5))
+    await pack(engine)
+    await stored(engine, {"log_records": [log_row(body="new")]})
+
+    assert [r.body for r in (await reader.tail_look(LogQuery(limit=50), begun.place)).records] == ["new"]
+
+
 async def all_logs(reader: Reader) -> AsyncIterator[Any]:
     """Yield every log record, a page at a time."""
     cursor = None
