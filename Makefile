@@ -63,6 +63,9 @@ bench-wal: $(VENV)/.dev ## acknowledging after COMMIT against a write-ahead log 
 bench-read: $(VENV)/.dev ## the read functions over 14 days beside SQL by hand (ARGS="--rows 1000000 --spans 200000 --data-dir DIR")
 	@$(BIN)/python -m benchmarks.read $(ARGS)
 
+bench-index: $(VENV)/.dev ## each kind of index on a day of that store: write rate, WAL, size, build, read (ARGS="--days 14")
+	@$(BIN)/python -m benchmarks.index $(ARGS)
+
 roundtrip: $(VENV)/.dev ## N (10,000) generated requests of each signal over HTTP (protobuf, JSON) and gRPC, stored and exported, compared
 	@ROUNDTRIP_EXAMPLES=$(or $(N),10000) $(BIN)/python -m pytest -q -s tests/integration/test_export_roundtrip.py
 
@@ -131,4 +134,4 @@ overload: $(VENV)/.dev ## more than it can commit: memory, refusals by code, and
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) instrumentation/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: bench-doors bench-page screenshots bench-read help install up demo test test-fast test-node check format conformance mcp-conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench idle-agents chaos killpoints overload clean
+.PHONY: bench-doors bench-page screenshots bench-index bench-read help install up demo test test-fast test-node check format conformance mcp-conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench idle-agents chaos killpoints overload clean

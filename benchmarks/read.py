@@ -38,7 +38,9 @@ HOUR_US = DAY_US // 24
 
 def _columns(columns: list[Any]) -> str:
     """Return the columns a function reads, as one writes them."""
-    return ", ".join(str(column.compile(dialect=postgresql.dialect())) for column in columns)
+    return ", ".join(
+        str(column.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})) for column in columns
+    )
 
 
 LOG_SOURCE = f"{_columns(log_columns())} FROM {LOGS.compile(dialect=postgresql.dialect())}"

@@ -98,6 +98,8 @@ async def _from_counts(
         group_by=columns,
         interval_s=interval_s,
     )
+    if "severity" not in group_by:
+        return Counter({key: cell.count for key, cell in found.items()})
     bins: _Bins = Counter()
     for (start, group), cell in found.items():
         bins[start, tuple(map(_grouped, group_by, group))] += cell.count
