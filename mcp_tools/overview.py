@@ -17,6 +17,9 @@ from storage.views import ComponentStats, LevelOverride, StoreInfo
 _ENVELOPE_TOKENS = 200
 # Of each window so many of the newest warnings and errors are mined for patterns.
 _MESSAGES_MAX = 2_000
+# Clocks of machines that keep time are not further apart; OpenTelemetry began in May 2019.
+_CLOCKS_APART_NS = 300 * read.NS
+_OPENTELEMETRY_NS = 1_556_668_800 * read.NS
 _PATTERNS_SHOWN = 5
 _LEVELS_SHOWN = 10
 _SIGNALS = {"log_records": "logs", "spans": "spans", "metric_points": "metrics"}
@@ -54,7 +57,10 @@ async def logger_overview(reader: Reader, args: OverviewArguments, asked: Asked)
             raise
         raise RetryableStoreError(f"{error}; {replace(spooled, state='waiting for PostgreSQL')}") from error
     newest = max((t for t in seen.info.newest_ns.values() if t), default=None)
-    lag = f"{max(0, asked.now_ns - newest) / read.NS:.1f} s ago" if newest else "never"
+    if newest is not None and newest > asked.now_ns + _CLOCKS_APART_NS:
+        lag, newest = f"is dated {render.time_of(newest)}", None
+    else:
+        lag = f"{max(0, asked.now_ns - newest) / read.NS:.1f} s ago" if newest else "never"
     summary = f"{len(seen.now)} components active; newest record {lag}; {_edges(seen.info)}"
     if spooled is not None and (spooled.requests or spooled.set_aside_bytes):
         summary += f"; {spooled}"
@@ -66,6 +72,7 @@ async def logger_overview(reader: Reader, args: OverviewArguments, asked: Asked)
         hints.append(
             f"{seen.info.rejected_last_day} records rejected in the last 24 h: `otel-ingest rejected` shows why"
         )
+    hints += _wrong_clocks(seen.info, asked.now_ns)
     now = f"now {render.time_of(asked.now_ns)}; you have the role {asked.role}"
     return Answer(
         "\n".join([f"{now}; {summary}", *hints, render.FENCE, *kept, render.FENCE_END]),
@@ -112,6 +119,17 @@ async def _read(reader: Reader, component: str | None, bounds: Bounds, asked: As
 def _edges(info: StoreInfo) -> str:
     kept = [f"{name} since {render.time_of(t)}" for table, name in _SIGNALS.items() if (t := info.oldest_ns.get(table))]
     return f"kept: {', '.join(kept)}" if kept else "nothing kept yet"
+
+
+def _wrong_clocks(info: StoreInfo, now_ns: int) -> list[str]:
+    """Return a hint where records are dated as only a wrong clock, or a unit mistaken, dates them."""
+    ahead = max((t for t in info.newest_ns.values() if t), default=0)
+    behind = min((t for t in info.oldest_ns.values() if t), default=now_ns)
+    found = [f"{render.time_of(ahead)}, ahead of this server's clock"] if ahead > now_ns + _CLOCKS_APART_NS else []
+    found += [f"{render.time_of(behind)}, before OpenTelemetry was"] if behind < _OPENTELEMETRY_NS else []
+    if not found:
+        return []
+    return [f"records are dated {' and '.join(found)}: a sender's clock or unit is wrong; since and until reach them"]
 
 
 def _rows(seen: _Seen) -> list[dict[str, Any]]:

@@ -22,9 +22,10 @@ class Limits:
     attributes_max: int = 10_000
     # Nesting of AnyValue. upb itself stops near 48.
     value_depth_max: int = 32
-    # Days before and after the receipt for which a partition is made; past it the clock of the sender is wrong.
-    record_age_days_max: int = 3_653
-    record_ahead_days_max: int = 3_653
+    # Days before and after the receipt for which a partition is made: a lifetime. A clock at its epoch (1970) or a unit
+    # mistaken is stored where the record says it is, and told (logger_overview); only what no clock shows is rejected.
+    record_age_days_max: int = 36_525
+    record_ahead_days_max: int = 36_525
 
 
 @dataclass(frozen=True, slots=True)

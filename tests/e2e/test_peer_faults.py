@@ -101,25 +101,29 @@ def test_a_stock_sdk_needs_the_endpoint_alone(tmp_path: Path) -> None:
 
 
 def test_no_time_needs_a_partition_that_is_not_there(tmp_path: Path) -> None:
-    """Time 0, and nine years early or late: stored and found. 1970 and 2100: told, with the reason, and kept."""
+    """Time 0, nine years early or late, 1970 and 2100: stored, found, and told to whoever looks; 2300 is rejected."""
     with harness.running(tmp_path / "data") as server:
         with server.sql() as cursor:
             row = cursor.execute("SELECT (extract(epoch FROM now()) * 1e9)::bigint").fetchone()
         assert row is not None
         now = int(str(row[0]))
         stored = {"early": now - 9 * YEAR_NS, "late": now + 9 * YEAR_NS, "now": now, "none": 0}
-        refused = {"1970": 86_400 * 10**9, "2100": 4_102_444_800 * 10**9}
+        stored |= {"1970": 86_400 * 10**9, "2100": 4_102_444_800 * 10**9}
+        refused = {"2300": 10_413_792_000 * 10**9}
         request = logs_request(
             [log_record(time_unix_nano=at, body=AnyValue(string_value=name)) for name, at in (stored | refused).items()]
         )
         status, answer = server.post("/v1/logs", request.SerializeToString(), PROTOBUF)
         partial = ExportLogsServiceResponse.FromString(answer).partial_success
-        page = json.loads(server.get(f"/api/v1/logs?since={now - 10 * YEAR_NS}&until={now + 10 * YEAR_NS}"))
+        page = json.loads(server.get("/api/v1/logs?since=1970-01-01T00:00:00Z&until=2101-01-01T00:00:00Z"))
+        overview = json.loads(server.get("/api/v1/overview"))
         command = [sys.executable, "-m", "otel_ingest", "rejected", "--json", "--data-dir", str(server.data_dir)]
         kept = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
     assert (status, partial.rejected_log_records) == (200, len(refused))
-    assert "more than 3653 days from now" in partial.error_message
+    assert "more than 36525 days from now" in partial.error_message
     assert page["returned"] == len(stored)
     assert all(f'"{name}"' in json.dumps(page) for name in stored)
-    assert kept.count("more than 3653 days") == len(refused)
+    assert kept.count("more than 36525 days") == len(refused)
+    assert any("2100-01-01" in hint and "1970-01-02" in hint for hint in overview["hints"])
+    assert overview["freshness_lag_ms"] is None

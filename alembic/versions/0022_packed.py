@@ -5,7 +5,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from alembic import op
 
-revision = "0018"
+revision = "0022"
 down_revision = "0021"
 branch_labels = None
 depends_on = None
