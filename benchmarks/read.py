@@ -192,13 +192,14 @@ async def measure(question: Question, hand: psycopg.AsyncConnection[Any]) -> Tim
     return times
 
 
-async def _found(hand: psycopg.AsyncConnection[Any]) -> dict[str, list[Any]]:
-    """Return traces and users that are there."""
+async def _found(hand: psycopg.AsyncConnection[Any], built: Built) -> dict[str, list[Any]]:
+    """Return traces and users that are there, of some thousand spans and records."""
+    spans, logs = min(400_000 / built.spans, 100), min(300_000 / built.rows, 100)
     traces = await hand.execute(
-        "SELECT DISTINCT trace_id FROM (SELECT trace_id FROM spans TABLESAMPLE SYSTEM (0.2)) AS few LIMIT 2000"
+        f"SELECT DISTINCT trace_id FROM (SELECT trace_id FROM spans TABLESAMPLE SYSTEM ({spans:f})) AS few LIMIT 2000"  # noqa: S608
     )
     users = await hand.execute(
-        "SELECT DISTINCT (attributes ->> 'user.id')::int FROM log_records TABLESAMPLE SYSTEM (0.01) "
+        f"SELECT DISTINCT (attributes ->> 'user.id')::int FROM log_records TABLESAMPLE SYSTEM ({logs:f}) "  # noqa: S608
         "WHERE (attributes ->> 'user.id')::int > 20000 LIMIT 500"
     )
     return {"traces": [row[0].hex for row in await traces.fetchall()], "users": [r[0] for r in await users.fetchall()]}
@@ -221,7 +222,7 @@ async def report(url: str, built: Built, only: str) -> None:
     engine = read_engine(StorageConfig(url, readers=4))
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     async with await psycopg.AsyncConnection.connect(plain, options="-c timezone=UTC") as hand:
-        found = await _found(hand)
+        found = await _found(hand, built)
         await hand.commit()
         for question in questions(Reader(engine), built, found, chance):
             if only not in question.name:

@@ -5,13 +5,14 @@ from datetime import datetime
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from storage import digests, partitions, rejected
+from storage import digests, partitions, rejected, sealing
 from storage.columns import TELEMETRY_TABLES
 from storage.config import Windows
 from storage.dberrors import translate
 from storage.periods import days_ahead, range_name
 from storage.rejected import RejectedBounds
 from storage.retention import carrying_out
+from storage.retention.carrying_out import Done
 from storage.retention.planning import Step
 
 
@@ -28,7 +29,10 @@ async def maintain(
 
 
 async def plan(engine: AsyncEngine, now: datetime, partitions_ahead: int) -> list[Step]:
-    """Return the partitions to make and what retention is to do now, each with its reason. Raises StoreError."""
+    """Return the partitions to make, what retention is to do, and indexes to build, each with its reason.
+
+    Raises StoreError.
+    """
     made = []
     try:
         async with engine.connect() as connection:
@@ -45,4 +49,13 @@ async def plan(engine: AsyncEngine, now: datetime, partitions_ahead: int) -> lis
                 ]
     except (SQLAlchemyError, OSError) as error:
         raise translate(error) from error
-    return [*made, *await carrying_out.plan(engine, now)]
+    return [*made, *await carrying_out.plan(engine, now), *await sealing.plan(engine, now)]
+
+
+async def apply(engine: AsyncEngine, now: datetime, seconds_max: float) -> list[Done]:
+    """Carry out retention, then build indexes of closed partitions, each begun within ``seconds_max``; as the owner.
+
+    Raises StoreError.
+    """
+    gone = await carrying_out.apply(engine, now, seconds_max)
+    return [*gone, *await sealing.apply(engine, now, seconds_max)]

@@ -22,7 +22,6 @@ from storage import maintenance, partitions
 from storage.engine import AsyncEngine, write_engine
 from storage.packing.states import partition_states
 from storage.periods import PERIODS
-from storage.retention import carrying_out
 from storage.retention.planning import Step
 from storage.retention.rules import SIGNALS
 
@@ -86,7 +85,7 @@ def apply(data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: J
         due = await maintenance.plan(engine, now, settings.partitions_ahead_days)
         await partitions.maintain(engine, now, settings.partitions_ahead_days)
         made = [_row(step) | {"deleted": None, "failed": ""} for step in due if step.kind == "make"]
-        done = await carrying_out.apply(engine, now, _APPLY_S_MAX)
+        done = await maintenance.apply(engine, now, _APPLY_S_MAX)
         return made + [_row(each.step) | {"deleted": each.rows, "failed": each.failed} for each in done]
 
     rows = run(_as_owner(settings, work))

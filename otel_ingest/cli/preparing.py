@@ -18,7 +18,6 @@ from otel_ingest.ending import end
 from storage import embedded, levels, maintenance, migrate, probe, roles, rollups, tokens
 from storage.engine import AsyncEngine, write_engine
 from storage.errors import RetryableStoreError, StoreError
-from storage.retention import carrying_out
 from storage.turn import Turn
 
 _log = structlog.get_logger(__name__)
@@ -29,7 +28,7 @@ _PREPARE_TIMEOUT_S = 20.0
 _START_PATIENCE_S = 3.0
 _LOOK_EVERY_S = 0.5
 # Of one upkeep: the partitions of the next days must not wait for long. The rest is done the next time.
-_RETENTION_S_MAX = 60.0
+_UPKEEP_S_MAX = 60.0
 ROLES = tuple(roles.TABLES_OF)
 
 
@@ -94,24 +93,27 @@ class Preparation:
         """Do ``maintain`` when it is this receiver's turn, of all that use the database. Raises StoreError."""
         if await self._turn.is_mine():
             await self.maintain(now)
-            await self._retain(now)
+            await self._see_to_partitions(now)
             self._packing.begin()
 
-    async def _retain(self, now: datetime) -> None:
-        """Let go what is past its retention, with the owner's right where this receiver has it. Raises StoreError."""
+    async def _see_to_partitions(self, now: datetime) -> None:
+        """Let go what is past its retention and index what is closed, where this receiver has the owner's right.
+
+        Raises StoreError.
+        """
         if self._access.owner is None:
             return
         engine = write_engine(self._access.owning(self._settings))
         try:
-            done = await carrying_out.apply(engine, now, _RETENTION_S_MAX)
+            done = await maintenance.apply(engine, now, _UPKEEP_S_MAX)
         finally:
             await engine.dispose()
         for each in done:
             said = {"step": each.step.kind, "partition": each.step.name, "rows": each.rows, "why": each.step.reason}
             if each.failed:
-                _log.warning("retention could not do a step, trying again", **said, failed=each.failed)
+                _log.warning("a step for a partition could not be done, trying again", **said, failed=each.failed)
             else:
-                _log.info("retention", **said)
+                _log.info("a step for a partition was done", **said)
 
     async def compact(self) -> None:
         """Add up the counts of the last moments when it is this receiver's turn. Raises StoreError."""

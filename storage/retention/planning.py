@@ -13,7 +13,7 @@ from typing import Literal
 from storage.periods import Range
 from storage.retention.rules import SIGNALS, Rule, Split, keep_words, longest_s, split
 
-Kind = Literal["make", "finalize", "drop", "drop detached", "delete"]
+Kind = Literal["make", "finalize", "drop", "drop detached", "delete", "index"]
 State = Literal["attached", "detaching", "expired"]
 # Upkeep has yesterday's partition ready for late records: what is over of it is deleted, the partition goes later.
 LATE = timedelta(days=2)
@@ -57,6 +57,7 @@ class Step:
 
     ``make``: create and attach. ``finalize``: end a detach that was cut off. ``drop``: detach beside the writers, then
     drop. ``drop detached``: drop what was detached before. ``delete``: delete what ``split`` says, in small steps.
+    ``index``: build the index of a closed partition (``storage.sealing``).
     """
 
     kind: Kind

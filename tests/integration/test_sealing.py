@@ -1,0 +1,95 @@
+"""Indexes of closed partitions on real PostgreSQL: built once, beside writers, again where a build was cut off."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from storage import maintenance, partitions, sealing
+from storage.filters import LogQuery
+from storage.periods import day_range
+from storage.reader import Reader
+from storage.sink import PostgresSink
+from tests.factories import batch_of, log_row
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+DAY = (NOW - timedelta(days=1)).date()
+DAY_US = int(datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC).timestamp()) * 1_000_000
+INDEXES = text("""
+SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indexrelid::regclass::text LIKE '%attributes_idx'
+""")
+CUT_OFF = text("""
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE query LIKE 'CREATE INDEX CONC%' AND wait_event_type = 'Lock' AND datname = current_database()
+""")
+
+
+async def _store(engine: AsyncEngine, day: int, count: int) -> None:
+    start = DAY_US + day * 86_400_000_000
+    rows = [log_row(time=start + i, attributes=orjson.dumps({"user.id": f"u{i}"})) for i in range(count)]
+    await PostgresSink(engine).write([batch_of(rows)])
+
+
+async def _indexes(engine: AsyncEngine) -> dict[str, bool]:
+    async with engine.connect() as connection:
+        return {name.strip('"'): valid for name, valid in (await connection.execute(INDEXES)).all()}
+
+
+async def test_a_closed_partition_is_indexed_once(engine: AsyncEngine) -> None:
+    """Yesterday gets its index, today does not, nor does an empty day; the plan then says that nothing is due."""
+    await partitions.maintain(engine, NOW, ahead=1)
+    await _store(engine, 0, 20)
+    await _store(engine, 1, 20)
+
+    planned = await sealing.plan(engine, NOW)
+    done = await maintenance.apply(engine, NOW, 60)
+    again = await maintenance.apply(engine, NOW, 60)
+
+    name = f"log_records_p{DAY:%Y%m%d}"
+    assert [(step.kind, step.name) for step in planned] == [("index", name)]
+    assert [(each.step.kind, each.step.name, each.failed) for each in done] == [("index", name, "")]
+    assert await _indexes(engine) == {f"{name}_attributes_idx": True}
+    assert (again, await sealing.plan(engine, NOW)) == ([], [])
+
+
+async def test_what_was_cut_off_is_built_again(engine: AsyncEngine) -> None:
+    """A build whose session ends leaves an invalid index, in nobody's way; the next one ends with a valid one."""
+    await _store(engine, 0, 20)
+    async with engine.connect() as holder:
+        # An old transaction that wrote to the partition: the build waits for it.
+        await holder.execute(text("DELETE FROM log_records WHERE id < 0"))
+        building = asyncio.create_task(sealing.apply(engine, NOW, 60))
+        async with engine.connect() as other:
+            while not (await other.execute(CUT_OFF)).all():
+                await other.rollback()
+                assert not building.done()
+        await asyncio.wait({building})
+        await holder.rollback()
+    assert building.exception() is not None
+    assert list((await _indexes(engine)).values()) == [False]
+
+    done = await sealing.apply(engine, NOW, 60)
+
+    assert [each.failed for each in done] == [""]
+    assert list((await _indexes(engine)).values()) == [True]
+
+
+async def test_writers_do_not_wait_and_answers_stay(engine: AsyncEngine) -> None:
+    """Late records go in beside the build and after it; each is found by its attribute, by the index."""
+    await _store(engine, 0, 3_000)
+    query = LogQuery(attributes={"user.id": "u77"}, since_ns=DAY_US * 1000, until_ns=(DAY_US + 86_400_000_000) * 1000)
+    before = await Reader(engine).find_logs(query)
+
+    await asyncio.gather(sealing.apply(engine, NOW, 60), _store(engine, 0, 100))
+    async with engine.begin() as connection:
+        await connection.execute(text("ANALYZE log_records"))
+        await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        explained = text('EXPLAIN SELECT * FROM log_records WHERE attributes @> \'{"user.id": "u77"}\'')
+        plan = " ".join((await connection.execute(explained)).scalars())
+    after = await Reader(engine).find_logs(query)
+
+    assert (before.matched, after.matched) == (1, 2)
+    assert "_attributes_idx" in plan
+    assert day_range((NOW.date() - datetime(1970, 1, 1, tzinfo=UTC).date()).days - 1).until + sealing.GRACE < NOW
