@@ -66,6 +66,9 @@ bench-read: $(VENV)/.dev ## the read functions over 14 days beside SQL by hand (
 bench-index: $(VENV)/.dev ## each kind of index on a day of that store: write rate, WAL, size, build, read (ARGS="--days 14")
 	@$(BIN)/python -m benchmarks.index $(ARGS)
 
+bench-tools: $(VENV)/.dev ## each read tool through MCP over HTTP, over the store of bench-read: p50 and p99
+	@$(BIN)/python -m benchmarks.tools $(ARGS)
+
 roundtrip: $(VENV)/.dev ## N (10,000) generated requests of each signal over HTTP (protobuf, JSON) and gRPC, stored and exported, compared
 	@ROUNDTRIP_EXAMPLES=$(or $(N),10000) $(BIN)/python -m pytest -q -s tests/integration/test_export_roundtrip.py
 
@@ -75,7 +78,7 @@ bench-decode: $(VENV)/.dev ## CPU of a record from the body's bytes to its COPY 
 bench-pack: $(VENV)/.dev ## bytes a record unpacked and packed, and the same questions over both
 	@$(BIN)/python -m benchmarks.pack $(ARGS)
 
-.PHONY: bench-pack
+.PHONY: bench-tools bench-pack
 
 fuzz: $(VENV)/.dev ## a million damaged requests through wire and decode (ARGS="--inputs N", "--atheris SECONDS")
 	@case "$(ARGS)" in *--atheris*) $(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3';; esac
@@ -121,12 +124,12 @@ test-zones: $(VENV)/.dev ## storage, partition, retention and reading tests with
 	@for zone in Asia/Seoul America/St_Johns; do echo "$$zone"; TZ=$$zone TEST_TIMEZONE=$$zone $(BIN)/python -m pytest -q \
 	  tests/integration tests/property tests/unit/test_partitions.py tests/unit/test_retention.py $(ARGS) || exit 1; done
 
-.PHONY: retention-bench migrate-bench test-zones
+.PHONY: bench-tools retention-bench migrate-bench test-zones
 
 scenarios: $(VENV)/.dev ## eight faults planted in a shop of eight services: calls and tokens until each is found
 	@$(BIN)/python -m tests.scenarios
 
-.PHONY: scenarios
+.PHONY: bench-tools scenarios
 
 overload: $(VENV)/.dev ## more than it can commit: memory, refusals by code, and how long others wait
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
@@ -134,4 +137,4 @@ overload: $(VENV)/.dev ## more than it can commit: memory, refusals by code, and
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) instrumentation/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: bench-doors bench-page screenshots bench-index bench-read help install up demo test test-fast test-node check format conformance mcp-conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench idle-agents chaos killpoints overload clean
+.PHONY: bench-tools bench-doors bench-page screenshots bench-index bench-read help install up demo test test-fast test-node check format conformance mcp-conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench idle-agents chaos killpoints overload clean
