@@ -104,7 +104,11 @@ class Cluster:
 
 
 def locate(data_dir: Path) -> Cluster:
-    """Return the cluster below ``data_dir``, its directories made. Raises PermanentStoreError without binaries."""
+    """Return the cluster below ``data_dir``, its directories made.
+
+    Raises PermanentStoreError without binaries, and where the data were elsewhere and are gone: an empty store in their
+    place would look like one that works.
+    """
     data_dir = data_dir.resolve()
     install, release = _installation()
     account = _unprivileged_account()
@@ -112,6 +116,11 @@ def locate(data_dir: Path) -> Cluster:
     if account is not None and not _reachable(install, account):
         install = _copy_installation(install, release)
     cluster = Cluster(pgdata, data_dir / "postgres.password", install / "bin", release.split(".")[0], account)
+    if pgdata.is_symlink() and not pgdata.resolve().parent.exists():
+        raise PermanentStoreError(
+            f"the data of {data_dir} lie in {pgdata.resolve()}, and {pgdata.resolve().parent} is gone: "
+            f"mount or restore it; or remove the link {pgdata}, to begin with an empty store"
+        )
     if account is not None and not pgdata.is_symlink() and not pgdata.exists():
         _place_elsewhere(cluster)
     return cluster

@@ -54,12 +54,13 @@ async def log_counts(
             bins += await _from_rows(connection, part, group_by, interval_s, None)
     newest = sorted(bins.items(), key=lambda item: (-(item[0][0] or 0), -item[1], item[0][1]))[:top]
     newest.sort(key=lambda item: item[0][0] or 0)
+    # Tens of thousands of bins are of few groups: each is made once.
+    groups: dict[tuple[Any, ...], dict[str, str]] = {
+        group: {name: _shown(name, value) for name, value in zip(group_by, group, strict=True)}
+        for group in {group for (_, group), _ in newest}
+    }
     return [
-        LogCount(
-            group={name: _shown(name, value) for name, value in zip(group_by, group, strict=True)},
-            start_ns=None if start is None else start * 1000,
-            count=count,
-        )
+        LogCount(group=groups[group], start_ns=None if start is None else start * 1000, count=count)
         for (start, group), count in newest
     ]
 

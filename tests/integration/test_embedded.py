@@ -126,6 +126,19 @@ async def test_data_of_another_major_version_is_left_alone(data_dir: Path) -> No
         await embedded.start(data_dir)
 
 
+async def test_data_that_are_gone_are_not_taken_for_none(data_dir: Path) -> None:
+    """The directory that the link leads to is not mounted: told, with both ways on; nothing is made in its place."""
+    elsewhere = data_dir / "disk" / "store"
+    (data_dir / "postgres").symlink_to(elsewhere / "postgres")
+
+    with pytest.raises(PermanentStoreError, match="is gone: mount or restore it; or remove the link"):
+        await embedded.start(data_dir)
+    assert not elsewhere.parent.exists()
+
+    (data_dir / "postgres").unlink()
+    await (await embedded.start(data_dir)).stop()
+
+
 async def test_it_is_private_and_durable(data_dir: Path) -> None:
     """Nothing on TCP, a password asked for, files of mode 0600, and no durability traded for speed."""
     server = await embedded.start(data_dir)
