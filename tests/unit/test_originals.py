@@ -49,7 +49,7 @@ def test_bad_records_of_several_services() -> None:
 def test_data_points_are_found_by_their_metric() -> None:
     """Positions count data points; what is found is the metric that holds the point."""
     points = [{"time_unix_nano": NOW_NS, "as_int": n} for n in range(3)]
-    late = [{"time_unix_nano": 1, "as_int": 0}]
+    late = [{"time_unix_nano": 2**63, "as_int": 0}]
     metrics = [
         Metric(name="first", gauge={"data_points": points}),
         Metric(name="empty"),
