@@ -49,7 +49,9 @@ async def plan(engine: AsyncEngine, now: datetime, partitions_ahead: int) -> lis
                 ]
     except (SQLAlchemyError, OSError) as error:
         raise translate(error) from error
-    return [*made, *await carrying_out.plan(engine, now), *await sealing.plan(engine, now)]
+    due = await carrying_out.plan(engine, now)
+    going = {step.name for step in due if step.kind != "delete"}
+    return [*made, *due, *(step for step in await sealing.plan(engine, now) if step.name not in going)]
 
 
 async def apply(engine: AsyncEngine, now: datetime, seconds_max: float) -> list[Done]:
