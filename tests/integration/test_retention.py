@@ -149,8 +149,8 @@ async def test_days_go_under_live_ingest(engine: AsyncEngine) -> None:
     kinds = set()
     async with asyncio.timeout(60):
         while kinds != {"delete", "drop"}:
-            # As seen in 30 days the partition that was just made for the old day is over; in 4 days its DEBUG is.
-            for days in (4, 30.01):
+            # In 30 days and a half the partition that was just made for the old day is over; in 4 days its DEBUG is.
+            for days in (4, 30.5):
                 done = await apply(engine, NOW + timedelta(days=days))
                 kinds |= {kind for kind, _ in done} & {"delete", "drop"}
     stop.set()
