@@ -128,19 +128,13 @@ class Decoding:
 
 def records_in(signal: Signal, message: Any) -> int:
     """Return how many records (data points, for metrics) a parsed request holds."""
-    groups_name, scopes_name, records_name = _names(signal.request_type)
+    groups_name, scopes_name, records_name = signal.lists
     count = 0
     for group in getattr(message, groups_name):
         for scope in getattr(group, scopes_name):
             records = getattr(scope, records_name)
             count += sum(map(_points_in, records)) if signal is METRICS else len(records)
     return count
-
-
-def _names(request_type: Any) -> tuple[str, str, str]:
-    groups = request_type.DESCRIPTOR.fields[0]
-    scopes = groups.message_type.fields_by_number[2]
-    return groups.name, scopes.name, scopes.message_type.fields_by_number[2].name
 
 
 def _points_in(metric: Any) -> int:

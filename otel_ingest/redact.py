@@ -81,7 +81,7 @@ class SecondLine:
     def redact(self, signal: Signal, message: Any) -> Found:
         """Mask what is secret in a request; return what it was."""
         found: Found = {}
-        groups, scopes, records = _LEVELS[signal.name]
+        groups, scopes, records = signal.lists
         for group in getattr(message, groups):
             component = component_of(group.resource.attributes)
             rules = Counter(self._holder(group.resource))
@@ -199,11 +199,6 @@ class SecondLine:
             attributes.add(key=NOTE_KEY).value.string_value = text
 
 
-_LEVELS = {
-    LOGS.name: ("resource_logs", "scope_logs", "log_records"),
-    TRACES.name: ("resource_spans", "scope_spans", "spans"),
-    METRICS.name: ("resource_metrics", "scope_metrics", "metrics"),
-}
 _RECORDS: dict[str, Callable[[SecondLine, Any], set[str]]] = {
     LOGS.name: SecondLine.log_record,
     TRACES.name: SecondLine.span,

@@ -22,7 +22,19 @@ class Signal:
     rejected_field: str
     record: str
     metric_noun: str
+    lists: tuple[str, str, str]  # fields from the request down: groups, scopes, records
     table: TelemetryTable
+
+    @property
+    def json_lists(self) -> tuple[str, str, str]:
+        """The same as OTLP/JSON names them."""
+        groups, scopes, records = map(_camel, self.lists)
+        return groups, scopes, records
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.title, others))
 
 
 LOGS = Signal(
@@ -34,6 +46,7 @@ LOGS = Signal(
     "rejected_log_records",
     "log record",
     "log_records",
+    ("resource_logs", "scope_logs", "log_records"),
     LOG_RECORDS,
 )
 TRACES = Signal(
@@ -45,6 +58,7 @@ TRACES = Signal(
     "rejected_spans",
     "span",
     "spans",
+    ("resource_spans", "scope_spans", "spans"),
     SPANS,
 )
 METRICS = Signal(
@@ -56,6 +70,7 @@ METRICS = Signal(
     "rejected_data_points",
     "data point",
     "metric_points",
+    ("resource_metrics", "scope_metrics", "metrics"),
     METRIC_POINTS,
 )
 

@@ -17,12 +17,6 @@ from otel_ingest.wire.json_salvage import prune
 from otel_ingest.wire.json_values import Convert, JsonValueError, converter
 from otel_ingest.wire.parsed import Form, Parsed, Tally
 
-# (List of groups, list of scopes, list of records) by signal, as JSON names.
-LEVELS = {
-    "logs": ("resourceLogs", "scopeLogs", "logRecords"),
-    "traces": ("resourceSpans", "scopeSpans", "spans"),
-    "metrics": ("resourceMetrics", "scopeMetrics", "metrics"),
-}
 _POINT_HOLDERS = {
     "gauge": "gauge",
     "sum": "sum",
@@ -52,7 +46,7 @@ def _read(signal: Signal, body: bytes, limits: Limits, *, as_values: bool) -> Pa
     document, is_sound = load(body)
     if not isinstance(document, dict):
         raise MalformedRequest(
-            f'the body is a JSON {_kind(document)}, expected an object such as {{"{LEVELS[signal.name][0]}": []}}'
+            f'the body is a JSON {_kind(document)}, expected an object such as {{"{signal.json_lists[0]}": []}}'
         )
     return _Reader(signal, limits, as_values=as_values and is_sound).request(document)
 
@@ -108,7 +102,7 @@ class _Reader:
         self._descriptor: Any = records.message_type
 
     def request(self, document: dict[str, Any]) -> Parsed:
-        group_key, scope_key, record_key = LEVELS[self._signal.name]
+        group_key, scope_key, record_key = self._signal.json_lists
         groups = []
         for i, group in enumerate(_list(document, group_key, "")):
             path = f"{group_key}[{i}]"

@@ -96,7 +96,7 @@ def _named(attributes: dict[str, str]) -> str:
 
 
 def _in_json(signal: Signal, body: bytes) -> Iterator[tuple[int, str, bytes]]:
-    groups, scopes, records = json_mapping.LEVELS[signal.name]
+    groups, scopes, records = signal.json_lists
     document, _ = json_mapping.load(body)
     for group in _list(document, groups):
         component = _json_component(group)
