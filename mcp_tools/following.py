@@ -1,48 +1,38 @@
-"""What is stored from now on, each record once: for the terminal's tail and for Loki's."""
+"""PURE: how far a tail has come, as text that whoever follows passes back: an agent's cursor, an event's id."""
 
-import time
-from collections.abc import Iterable
-from dataclasses import replace
-
+from mcp_tools.errors import UserInputError
+from storage import cursor as cursors
+from storage.cursor import InvalidCursor
 from storage.filters import LogQuery
-from storage.reader import Reader
-from storage.views import LogEntry
-
-POLL_S = 0.5
-"""Seconds between looks: within a second after it happened."""
-# Ids are given out before COMMIT: this many below the highest seen may still become visible.
-_OVERLAP_IDS = 2_000
-_PAGE = 1_000
-_WINDOW_NS = 3_600_000_000_000
+from storage.reading.tail import TailPlace
 
 
-class Follower:
-    """Knows what was seen of the answers to a query, and finds what came since.
+def cursor_of(place: TailPlace, query: LogQuery) -> str:
+    """Return the place as text; numbers of transactions are told from the horizon on, and so are short."""
+    base = place.horizon
+    parts = [
+        base,
+        place.partly,
+        place.partly_id,
+        place.from_id,
+        [x - base for x in place.done],
+        [[x - base, i] for x, i in place.floors],
+    ]
+    return cursors.encode(parts, query.canonical())
 
-    A little is asked for again at each look, since ids are given out before COMMIT; what is known is dropped.
-    """
 
-    def __init__(self, reader: Reader, shown: Iterable[LogEntry] = ()) -> None:
-        """``shown``: the latest records, which the caller has already."""
-        self._reader = reader
-        self._known = {entry.id for entry in shown}
-
-    async def begin(self, query: LogQuery) -> None:
-        """Take what is stored now as known: it was there before the following began. Raises StoreError."""
-        await self.fresh(query)
-
-    async def fresh(self, query: LogQuery) -> list[LogEntry]:
-        """Return what matches and is not known, in the order of storing; of the last hour. Raises StoreError."""
-        recent = replace(query, limit=_PAGE, since_ns=time.time_ns() - _WINDOW_NS, until_ns=None, cursor=None)
-        found: list[LogEntry] = []
-        place = max(max(self._known, default=0) - _OVERLAP_IDS, 0)
-        while True:  # one page may hold only what is known already
-            page = await self._reader.tail_logs(recent, place)
-            found += [entry for entry in page if entry.id not in self._known]
-            if len(page) < _PAGE:
-                break
-            place = page[-1].id
-        self._known |= {entry.id for entry in found}
-        highest = max(self._known, default=0)
-        self._known = {i for i in self._known if i > highest - 2 * _OVERLAP_IDS}
-        return found
+def place_of(cursor: str, query: LogQuery) -> TailPlace:
+    """Return the place that a cursor of the same query names. Raises UserInputError."""
+    try:
+        base, partly, partly_id, from_id, done, floors = cursors.decode(cursor, query.canonical())
+        place = TailPlace(
+            base, tuple(base + x for x in done), partly, partly_id, from_id, tuple((base + x, i) for x, i in floors)
+        )
+        numbers = [base, partly, partly_id, from_id, *place.done, *(n for f in place.floors for n in f)]
+        if all(type(n) is int and 0 <= n < 1 << 62 for n in numbers):
+            return place
+    except InvalidCursor as error:
+        raise UserInputError("INVALID_CURSOR", str(error)) from error
+    except (TypeError, ValueError):
+        pass
+    raise UserInputError("INVALID_CURSOR", "the cursor is damaged; pass it back exactly as it came")

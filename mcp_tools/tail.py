@@ -10,14 +10,12 @@ from pydantic import Field
 from mcp_tools import arguments as read
 from mcp_tools import render
 from mcp_tools.answers import Answer, Asked, check_component
-from mcp_tools.errors import UserInputError
+from mcp_tools.following import cursor_of, place_of
 from mcp_tools.language import read_query
 from mcp_tools.log_filters import LogWords
-from storage import cursor as cursors
-from storage.cursor import InvalidCursor
 from storage.filters import LogQuery
 from storage.reader import Reader
-from storage.reading.tail import TailPage, TailPlace
+from storage.reading.tail import MESSAGES, TailPage, TailPlace
 from storage.views import LogNode
 
 POLL_S = 0.25
@@ -54,17 +52,17 @@ async def logger_tail(reader: Reader, args: TailArguments, asked: Asked) -> Answ
     )
     if args.after is None:
         await check_component(reader, args.component)
-        page = await reader.tail_begin(query)
+        page = await reader.tail_begin(query, MESSAGES)
         return _answer(page, _shown(page, query, args.max_tokens, newest=True), "newest records; after=cursor goes on")
-    page = await _wait(reader, query, _place(args.after, query), args.wait_s, asked)
+    page = await _wait(reader, query, place_of(args.after, query), args.wait_s, asked)
     return _answer(page, _shown(page, query, args.max_tokens, newest=False), "records stored since")
 
 
-async def _wait(reader: Reader, query: LogQuery, place: TailPlace, wait_s: float, asked: Asked) -> TailPage:
+async def _wait(reader: Reader, query: LogQuery, place: TailPlace, wait_s: float, asked: Asked) -> TailPage[LogNode]:
     """Look until something is new, or the time is over; no connection is held between two looks."""
     began = told = time.monotonic()
     while True:
-        page = await reader.tail_look(query, place)
+        page = await reader.tail_look(query, place, MESSAGES)
         waited = time.monotonic() - began
         if page.records or waited >= wait_s:
             return page
@@ -75,20 +73,20 @@ async def _wait(reader: Reader, query: LogQuery, place: TailPlace, wait_s: float
         await asyncio.sleep(min(POLL_S, wait_s - waited))
 
 
-def _shown(page: TailPage, query: LogQuery, max_tokens: int, *, newest: bool) -> _Shown:
+def _shown(page: TailPage[LogNode], query: LogQuery, max_tokens: int, *, newest: bool) -> _Shown:
     """Return what fits: of the newest records the newest, of what is new the first."""
     nodes = page.records[::-1] if newest else page.records
-    cursor = _cursor(page.place, query)
+    cursor = cursor_of(page.place, query)
     rows = [message_row(node) for node in nodes]
     reserve = _ENVELOPE_TOKENS + 2 * len(cursor) // render.CHARS_A_TOKEN
     lines = render.fit([render.message_line(n) for n in nodes], max_tokens, also=rows, reserve=reserve)
     rows = rows[: len(lines)]
     if newest:
         return _Shown(lines[::-1], rows[::-1], cursor)
-    return _Shown(lines, rows, _cursor(page.places[len(lines) - 1], query) if lines else cursor)
+    return _Shown(lines, rows, cursor_of(page.places[len(lines) - 1], query) if lines else cursor)
 
 
-def _answer(page: TailPage, shown: _Shown, what: str) -> Answer:
+def _answer(page: TailPage[LogNode], shown: _Shown, what: str) -> Answer:
     out = len(page.records) - len(shown.lines)
     more = f"; {out} more wait: go on at once" if out and what.startswith("records") else ""
     summary = f"{len(shown.lines)} {what}{more}"
@@ -126,33 +124,3 @@ def line_of(row: list[Any]) -> str:
     """Return a row of COLUMNS as one line."""
     where = "".join(f" {name}={value}" for name, value in zip(("trace", "span"), row[5:], strict=True) if value)
     return " ".join(str(value) for value in row[:5]) + where
-
-
-def _cursor(place: TailPlace, query: LogQuery) -> str:
-    """Return the place as text; numbers of transactions are told from the horizon on, and so are short."""
-    base = place.horizon
-    parts = [
-        base,
-        place.partly,
-        place.partly_id,
-        place.from_id,
-        [x - base for x in place.done],
-        [[x - base, i] for x, i in place.floors],
-    ]
-    return cursors.encode(parts, query.canonical())
-
-
-def _place(cursor: str, query: LogQuery) -> TailPlace:
-    try:
-        base, partly, partly_id, from_id, done, floors = cursors.decode(cursor, query.canonical())
-        place = TailPlace(
-            base, tuple(base + x for x in done), partly, partly_id, from_id, tuple((base + x, i) for x, i in floors)
-        )
-        numbers = [base, partly, partly_id, from_id, *place.done, *(n for f in place.floors for n in f)]
-        if all(type(n) is int and 0 <= n < 1 << 62 for n in numbers):
-            return place
-    except InvalidCursor as error:
-        raise UserInputError("INVALID_CURSOR", str(error)) from error
-    except (TypeError, ValueError):
-        pass
-    raise UserInputError("INVALID_CURSOR", "the cursor is damaged; pass it back exactly as it came")

@@ -18,7 +18,7 @@ from storage.reading import info, lines, logs, messages, services, stats, trace_
 from storage.reading.aggregates import Aggregate, Aggregated, aggregate
 from storage.reading.fields import FieldValue, field_values
 from storage.reading.signals import Selection
-from storage.reading.tail import TailPage, TailPlace, begin, look
+from storage.reading.tail import ReadAs, Record, TailPage, TailPlace, begin, look
 from storage.reading.trace_parts import PartsQuery, Place
 from storage.retention.planning import Held
 from storage.retention.rules import Rule
@@ -102,24 +102,15 @@ class Reader:
         async with self._connection() as connection:
             return await logs.get_log(connection, identifier)
 
-    async def tail_logs(self, query: LogQuery, after_id: int) -> list[LogEntry]:
-        """Return up to ``query.limit`` matching records stored after the id ``after_id``, in the order of storing.
-
-        Ids are given out before COMMIT: a slow transaction's records can come below a higher id that was seen. Callers
-        that must not miss them ask again from a little below what they saw, and drop the ids they know.
-        """
-        async with self._connection() as connection:
-            return await logs.tail_logs(connection, query, after_id)
-
-    async def tail_begin(self, query: LogQuery) -> TailPage:
+    async def tail_begin(self, query: LogQuery, read: ReadAs[Record]) -> TailPage[Record]:
         """Return the newest records, oldest first, and the place from which all that is stored after them is new."""
         async with self._connection() as connection:
-            return await begin(connection, query)
+            return await begin(connection, query, read)
 
-    async def tail_look(self, query: LogQuery, place: TailPlace) -> TailPage:
+    async def tail_look(self, query: LogQuery, place: TailPlace, read: ReadAs[Record]) -> TailPage[Record]:
         """Return what was stored since ``place``, each record once, however late its transaction ended."""
         async with self._connection() as connection:
-            return await look(connection, query, place)
+            return await look(connection, query, place, read)
 
     async def nearest_data(self, query: LogQuery) -> tuple[int | None, int | None]:
         """Return the times of the last record before the window and the first one after it that match otherwise."""

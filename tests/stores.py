@@ -110,7 +110,6 @@ _groups = st.lists(st.sampled_from(["component", "severity", "event_name"]), uni
 QUESTIONS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
     "find_logs": st.tuples(LOG_QUERIES),
     "get_log": st.tuples(st.integers(1, 400)),
-    "tail_logs": st.tuples(LOG_QUERIES, st.integers(0, 400)),
     "nearest_data": st.tuples(LOG_QUERIES),
     "find_messages": st.tuples(LOG_QUERIES),
     "read_messages": st.tuples(LOG_QUERIES),

@@ -1,4 +1,4 @@
-"""Log records: a page, one, those stored since, the nearest to an empty window."""
+"""Log records: a page, one, the nearest to an empty window."""
 
 from dataclasses import replace
 from typing import Any
@@ -57,18 +57,6 @@ async def get_log(connection: AsyncConnection, identifier: int) -> LogEntry | No
     statement = select(*log_columns()).select_from(LOGS).where(log_records.c.id == identifier)
     row = (await connection.execute(statement.limit(1))).first()
     return log_entry(row) if row is not None else None
-
-
-async def tail_logs(connection: AsyncConnection, query: LogQuery, after_id: int) -> list[LogEntry]:
-    """Return up to ``query.limit`` matching records stored after the id ``after_id``, in the order of storing.
-
-    Ids are given out before COMMIT: a slow transaction's records can come below a higher id that was seen. Callers
-    that must not miss them ask again from a little below what they saw, and drop the ids they know.
-    """
-    conditions = await resolved(connection, log_records, log_conditions(query))
-    statement = select(*log_columns()).select_from(LOGS).where(all_of([*conditions, log_records.c.id > after_id]))
-    rows = (await connection.execute(statement.order_by(log_records.c.id).limit(query.limit))).all()
-    return [log_entry(row) for row in rows]
 
 
 async def nearest_data(connection: AsyncConnection, query: LogQuery) -> tuple[int | None, int | None]:

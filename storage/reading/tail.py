@@ -7,17 +7,18 @@ visible with all others of it, so that page by page each is given once. Savepoin
 remembered by these.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import BigInteger, ColumnElement, Text, and_, cast, func, literal, literal_column, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.filters import LogQuery, all_of, log_conditions
-from storage.mapping import log_node, message_columns
+from storage.mapping import log_columns, log_entry, log_node, message_columns
 from storage.models import log_records
 from storage.reading.common import LOGS
-from storage.views import LogNode
+from storage.views import LogEntry, LogNode
 
 # While a transaction runs, so many that end meanwhile are remembered; past that the tail waits for it, and misses none.
 REMEMBERED_MAX = 250
@@ -29,6 +30,8 @@ _SLACK_IDS = 20_000
 _BEGAN_BEFORE_IDS = 200_000
 _EDGE_ROWS = 1_000
 _XID_MASK = 0xFFFFFFFF
+
+Record = TypeVar("Record", LogNode, LogEntry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +53,30 @@ class TailPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class TailPage:
+class ReadAs(Generic[Record]):
+    """What is read of a record: its columns (``id`` among them), and the view of a row of them."""
+
+    columns: Callable[[], list[Any]]
+    view: Callable[[Any], Record]
+
+
+MESSAGES = ReadAs(message_columns, log_node)
+"""What records say, the first of it."""
+WHOLE = ReadAs(log_columns, log_entry)
+"""All of each record: pages of them are kept short."""
+
+
+@dataclass(frozen=True, slots=True)
+class TailPage(Generic[Record]):
     """Records, and for each the place behind it. ``place``: behind the last; ``waiting``: transactions hold it up."""
 
-    records: list[LogNode]
+    records: list[Record]
     places: list[TailPlace]
     place: TailPlace
     waiting: bool
 
 
-async def begin(connection: AsyncConnection, query: LogQuery) -> TailPage:
+async def begin(connection: AsyncConnection, query: LogQuery, read: ReadAs[Record]) -> TailPage[Record]:
     """Return the newest records, oldest first, and the place from which all that is stored after them is new."""
     await connection.execution_options(isolation_level="REPEATABLE READ")
     horizon, next_xid, last_id = await _look_around(connection)
@@ -68,30 +85,33 @@ async def begin(connection: AsyncConnection, query: LogQuery) -> TailPage:
     xid = _xid(next_xid).label("xid")
     seen = select(xid).distinct().select_from(LOGS).where(all_of(_new(query, place, xid)))
     done = tuple(sorted((await connection.execute(seen)).scalars()))
-    newest = select(*message_columns()).select_from(LOGS).where(all_of(log_conditions(query)))
+    newest = select(*read.columns()).select_from(LOGS).where(all_of(log_conditions(query)))
     newest = newest.order_by(log_records.c.time.desc(), log_records.c.id.desc()).limit(query.limit)
-    records = [log_node(row) for row in await connection.execute(newest)][::-1]
+    records = [read.view(row) for row in await connection.execute(newest)][::-1]
     place = replace(place, done=done)
     return TailPage(records, [place] * len(records), place, waiting=False)
 
 
-async def look(connection: AsyncConnection, query: LogQuery, place: TailPlace) -> TailPage:
+async def look(
+    connection: AsyncConnection, query: LogQuery, place: TailPlace, read: ReadAs[Record]
+) -> TailPage[Record]:
     """Return up to ``query.limit`` records that were not given yet, and how far that comes."""
     await connection.execution_options(isolation_level="REPEATABLE READ")
     horizon, next_xid, last_id = await _look_around(connection)
     xid = _xid(next_xid).label("xid")
-    statement = select(*message_columns(), xid).select_from(LOGS).where(all_of(_new(query, place, xid)))
+    statement = select(*read.columns(), xid).select_from(LOGS).where(all_of(_new(query, place, xid)))
     # What is left of a transaction that was given in part comes first; then they come by number.
     statement = statement.order_by(xid != place.partly, xid, log_records.c.id)
     rows = (await connection.execute(statement.limit(query.limit + 1))).all()
-    records, places, waiting = [], [], False
-    step = place
+    records: list[Record] = []
+    places: list[TailPlace] = []
+    waiting, step = False, place
     for row in rows[: query.limit]:
         step = _behind(step, row.xid, row.id, place.horizon if row.xid == place.partly else min(horizon, row.xid))
         if sum(1 for x in step.done if x >= horizon) > REMEMBERED_MAX:
             waiting = True
             break
-        records.append(log_node(row))
+        records.append(read.view(row))
         places.append(step)
     reached = places[-1] if places else place
     if len(rows) <= query.limit and not waiting:  # all that is visible was given

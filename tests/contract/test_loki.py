@@ -1,8 +1,6 @@
 """Loki's query API against its documented shapes, over a store whose content is known."""
 
 import asyncio
-import base64
-import os
 import re
 import time
 from collections.abc import AsyncIterator
@@ -10,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import httpx2
-import orjson
 import psycopg
 import pytest
 import re2
@@ -28,6 +25,7 @@ from storage.reader import Reader
 from tests.factories import attributes, log_record, logs_request
 from tests.shapes import check
 from tests.stored import LOGS, store
+from tests.web_socket import handshake, message
 
 START_S = int(time.time()) // 60 * 60 - 600
 TRACE = b"\x4b" * 16
@@ -243,27 +241,6 @@ async def test_a_read_token_is_needed(engine: AsyncEngine, client: httpx2.AsyncC
             assert (await client.get(path, headers={"Authorization": header})).status_code == status
 
 
-async def _handshake(address: str, path: str, token: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
-    host, port = address.rsplit(":", 1)
-    reader, writer = await asyncio.open_connection(host, int(port))
-    key = base64.b64encode(os.urandom(16)).decode()
-    writer.write(
-        f"GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-    )
-    return reader, writer, await reader.readuntil(b"\r\n\r\n")
-
-
-async def _message(reader: asyncio.StreamReader) -> Any:
-    """Return the JSON of the next text frame of a server."""
-    head = await reader.readexactly(2)
-    assert head[0] == 0x81
-    size = head[1]
-    if size == 126:
-        size = int.from_bytes(await reader.readexactly(2), "big")
-    return orjson.loads(await reader.readexactly(size))
-
-
 async def test_the_tail_tells_what_is_stored(engine: AsyncEngine, loki: Starlette) -> None:
     """Over a real connection: what is there since start, then what comes, of components that are new as well."""
     token, _ = await tokens.create(engine, "logcli", "read")
@@ -272,19 +249,19 @@ async def test_the_tail_tells_what_is_stored(engine: AsyncEngine, loki: Starlett
     path = f"/loki/api/v1/tail?query=%7Bcomponent%3D~%22.%2B%22%7D+%7C%3D+%22order%22&start={START_S}&limit=10"
     try:
         async with asyncio.timeout(30):
-            refused = await _handshake(listener.address, path, "oti_read_x")
+            refused = await handshake(listener.address, path, "oti_read_x")
             assert refused[2].startswith(b"HTTP/1.1 401")
-            wrong = await _handshake(listener.address, "/loki/api/v1/tail?query=%7B", token)
+            wrong = await handshake(listener.address, "/loki/api/v1/tail?query=%7B", token)
             assert wrong[2].startswith(b"HTTP/1.1 400")
-            reader, writer, answer = await _handshake(listener.address, path, token)
+            reader, writer, answer = await handshake(listener.address, path, token)
             assert answer.startswith(b"HTTP/1.1 101")
-            first = await _message(reader)
+            first = await message(reader)
             check(first, {"streams": [{"stream": dict, "values": [list]}], "dropped_entries": list})
             told = [v[1] for s in first["streams"] for v in s["values"]]
             assert sorted(told) == ["order 1 paid", "order.closed", "slow\norder 3"]
             now = time.time() - START_S
             await store(engine, LOGS, logs_request([record(now, 9, "new order"), record(now, 9, "other")], "fresh"))
-            (stream,) = (await _message(reader))["streams"]
+            (stream,) = (await message(reader))["streams"]
             assert stream["stream"]["component"] == "fresh"
             assert [v[1] for v in stream["values"]] == ["new order"]
             for one in (refused[1], wrong[1], writer):

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mcp_tools import commands
 from storage.filters import LogQuery
 from storage.reader import Reader
-from storage.reading.tail import TailPage, TailPlace
+from storage.reading.tail import ReadAs, Record, TailPage, TailPlace
 from storage.sink import PostgresSink
 from tests.factories import batch_of, log_row, now_us
 
@@ -23,8 +23,8 @@ async def test_following_prints_what_arrives_once(engine: AsyncEngine, capsys: p
     following = asyncio.Event()
 
     class Watched(Reader):
-        async def tail_look(self, query: LogQuery, place: TailPlace) -> TailPage:
-            page = await super().tail_look(query, place)
+        async def tail_look(self, query: LogQuery, place: TailPlace, read: ReadAs[Record]) -> TailPage[Record]:
+            page = await super().tail_look(query, place, read)
             following.set()
             return page
 

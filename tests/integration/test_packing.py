@@ -29,6 +29,7 @@ from storage.packing.states import partition_states
 from storage.pages import ExportQuery
 from storage.partitions import list_partitions
 from storage.reader import Reader
+from storage.reading.tail import WHOLE
 from storage.sink import PostgresSink
 from tests.factories import batch_of, log_row, now_us
 from tests.stores import BASE_US, COMPONENTS, DAY_US, NOT_OF_RECORDS, QUESTIONS, ROWS, answer
@@ -229,11 +230,11 @@ async def test_packing_is_no_news_to_a_tail(engine: AsyncEngine) -> None:
     """Records keep the transaction they are of: what a tail has given is not given again for having been packed."""
     await stored(engine, {"log_records": many(600)})
     reader = Reader(engine)
-    begun = await reader.tail_begin(LogQuery(limit=5))
+    begun = await reader.tail_begin(LogQuery(limit=5), WHOLE)
     await pack(engine)
     await stored(engine, {"log_records": [log_row(body="new")]})
 
-    assert [r.body for r in (await reader.tail_look(LogQuery(limit=50), begun.place)).records] == ["new"]
+    assert [r.body for r in (await reader.tail_look(LogQuery(limit=50), begun.place, WHOLE)).records] == ["new"]
 
 
 async def all_logs(reader: Reader) -> AsyncIterator[Any]:

@@ -1,22 +1,35 @@
-"""logger_tail: each record once and none missed, whatever the order in which transactions end."""
+"""The tails: each record once and none missed, whatever the order in which transactions end."""
 
 import asyncio
+import contextlib
 import json
 import random
+import time
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.applications import Starlette
 
 from mcp_tools.answers import Answer
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
+from mcp_tools.language import expression
+from mcp_tools.loki.routes import Loki
+from mcp_tools.page.tail import events, place_after
+from otel_ingest.config import Endpoint
+from otel_ingest.listener import HttpListener, bind
+from storage import tokens
 from storage.columns import LOG_RECORDS
+from storage.filters import LogQuery
 from storage.reader import Reader
 from storage.reading import tail as tail_reading
 from storage.sink import PostgresSink
 from tests.factories import batch_of, log_row
+from tests.web_socket import handshake, message
 
 _COLUMNS = ", ".join(c.name for c in LOG_RECORDS.columns)
 _COPIED = ", ".join(f"'{{body}}' || g AS {c.name}" if c.name == "body" else c.name for c in LOG_RECORDS.columns)
@@ -72,6 +85,83 @@ async def test_slow_transactions_are_neither_missed_nor_repeated(store: AsyncEng
     last = await tail(store, after=fifth.data["cursor"])
     assert [bodies(a) for a in (second, third, fourth, fifth, last)] == [
         ["quick 1"], ["quick 2"], ["late 1"], ["early 1"], []
+    ]  # fmt: skip
+
+
+async def of_the_tool(engine: AsyncEngine) -> AsyncGenerator[str]:
+    """Yield what logger_tail tells, asked again and again."""
+    answer = await tail(engine, query="wanted")
+    while True:
+        for body in bodies(answer):
+            yield body
+        answer = await tail(engine, query="wanted", after=answer.data["cursor"], wait_s=5)
+
+
+async def of_the_page(engine: AsyncEngine) -> AsyncGenerator[str]:
+    """Yield what the page's events tell to a browser that loses its connection after each of them."""
+    query = LogQuery(query=expression("wanted"), limit=200)
+
+    async def allowed() -> bool:
+        return True
+
+    last = ""
+    while True:
+        told = events(Reader(engine), query, place_after(last, query), allowed)
+        async for event in told:
+            fields = dict(line.split(": ", 1) for line in event.decode().splitlines() if line)
+            if "data" in fields:
+                last = fields["id"]
+                yield json.loads(fields["data"])["body"]
+                break
+
+
+async def of_loki(engine: AsyncEngine) -> AsyncGenerator[str]:
+    """Yield what Loki's tail tells over a real connection."""
+    token, _ = await tokens.create(engine, "logcli", "read")
+    app = Starlette(routes=Loki(Reader(engine), partial(tokens.verify, engine)).routes())
+    listener = HttpListener(app, bind(Endpoint("127.0.0.1:0"), "query_endpoint"), drain_timeout_s=1, websockets=True)
+    await listener.start()
+    try:
+        path = "/loki/api/v1/tail?query=%7Bcomponent%3D~%22.%2B%22%7D+%7C%3D+%22wanted%22"
+        reader, writer, answer = await handshake(listener.address, path, token)
+        assert answer.startswith(b"HTTP/1.1 101")
+        while True:
+            for stream in (await message(reader))["streams"]:
+                for _, body in stream["values"]:
+                    yield body
+    finally:
+        writer.close()
+        await listener.stop()
+
+
+@pytest.mark.parametrize("following", [of_the_tool, of_the_page, of_loki])
+async def test_every_tail_tells_what_ends_late(
+    engine: AsyncEngine, database_url: str, following: Callable[[AsyncEngine], AsyncGenerator[str]]
+) -> None:
+    """One transaction began before the tail, one during it; thousands of records overtake both."""
+    now = log_row(body="wanted 0", time=time.time_ns() // 1000)
+    await PostgresSink(engine).write([batch_of([now])])
+    told = following(engine)
+    seen = []
+    with psycopg.connect(database_url) as early, psycopg.connect(database_url) as late:
+        async with asyncio.timeout(60), contextlib.aclosing(told):
+            insert(early, "wanted early ")
+            seen.append(await anext(told))
+            insert(late, "wanted late ")
+            for n in range(3):
+                with psycopg.connect(database_url) as quick:
+                    insert(quick, "other ", 1_000)
+                    insert(quick, f"wanted quick {n}.")
+                seen.append(await anext(told))
+            for slow in (late, early):
+                slow.commit()
+                seen.append(await anext(told))
+            await PostgresSink(engine).write([batch_of([log_row(body="wanted at last")])])
+            seen.append(await anext(told))
+
+    assert seen == [
+        "wanted 0", "wanted quick 0.1", "wanted quick 1.1", "wanted quick 2.1", "wanted late 1", "wanted early 1",
+        "wanted at last",
     ]  # fmt: skip
 
 
