@@ -75,6 +75,8 @@ def read_engine(config: StorageConfig) -> AsyncEngine:
         config,
         pool_size=config.readers,
         timeout_s=config.read_timeout_s,
+        # A session that is gone is noticed by the first statement of a question, which is then sent once more.
+        asks_first=False,
         default_transaction_read_only="on",
     )
 
@@ -103,7 +105,9 @@ def _make_durable(connection: Any, _record: object) -> None:
     connection.commit()
 
 
-def _engine(config: StorageConfig, *, pool_size: int, timeout_s: float, **settings: str) -> AsyncEngine:
+def _engine(
+    config: StorageConfig, *, pool_size: int, timeout_s: float, asks_first: bool = True, **settings: str
+) -> AsyncEngine:
     if config.role is not None:
         settings["role"] = config.role
     options = session_options(statement_timeout=_ms(timeout_s), **settings)
@@ -111,7 +115,7 @@ def _engine(config: StorageConfig, *, pool_size: int, timeout_s: float, **settin
         psycopg_url(config.url),
         pool_size=pool_size,
         max_overflow=0,
-        pool_pre_ping=True,
+        pool_pre_ping=asks_first,
         pool_timeout=config.connect_timeout_s,
         hide_parameters=True,
         # A double past 2^53 comes out of jsonb without its point: read as an integer no door could write it again.

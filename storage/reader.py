@@ -8,12 +8,12 @@ from typing import Literal
 
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage.dberrors import translate
 from storage.errors import PermanentStoreError
 from storage.filters import LogQuery, TraceQuery
-from storage.packing.connection import reading_connection
+from storage.packing.connection import PackedConnection, reading_connection
 from storage.reading import info, lines, logs, messages, services, stats, trace_parts, traces, whole
 from storage.reading.aggregates import Aggregate, Aggregated, aggregate
 from storage.reading.fields import FieldValue, field_values
@@ -61,7 +61,7 @@ class Reader:
             return found, await held_of(connection, known, now)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+    async def _connection(self) -> AsyncIterator[PackedConnection]:
         try:
             async with reading_connection(self._engine) as connection:
                 yield connection

@@ -3,6 +3,9 @@
 A statement that names a telemetry table of which it needs packed records is run with a common table expression of the
 table's own name in front, which is the table and the unpacked records together; PostgreSQL does the rest, with the
 table's indexes for its part. So whoever asks, of whatever, need not know of packing. One connection is one snapshot.
+
+Its transaction begins with the first statement, in one round trip with all that is to be known before: whether anything
+is packed at all, and the time that statements may take. Where nothing is, statements are not looked at.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -11,16 +14,30 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncResult
 
+from storage.dberrors import translate
 from storage.models import TABLES
-from storage.packing.lookup import UNPACKED_BYTES_MAX, BlockFacts, PackedState, Unpacker, candidates, packed_state
+from storage.packing.lookup import (
+    ANY_PACKED,
+    UNPACKED_BYTES_MAX,
+    BlockFacts,
+    PackedState,
+    Unpacker,
+    candidates,
+    packed_state,
+)
 from storage.packing.needs import RECENT_S, Order, Reading, readings
 from storage.packing.shadow import Edge, Shadow, shadowed
 
 # What is counted or limited is given as many packed records as this for each that is wanted, then four times as many.
 _FIRST_SHARE, _NEXT_SHARE = 2, 4
+_BEGIN = f"BEGIN ISOLATION LEVEL REPEATABLE READ; {ANY_PACKED}"
+_LIMIT = "SET LOCAL statement_timeout = {:d}"
+# Of the session, in ms, 0: none. Asked once of each, and kept with it under this name.
+_OWN_LIMIT = "SELECT extract(epoch FROM CAST(current_setting('statement_timeout') AS interval)) * 1000"
 
 
 @asynccontextmanager
@@ -28,22 +45,83 @@ async def reading_connection(
     engine: AsyncEngine, bytes_max: int = UNPACKED_BYTES_MAX
 ) -> "AsyncIterator[PackedConnection]":
     """Yield a connection in one snapshot; ``bytes_max``: bytes of columns that one statement may unpack."""
-    connection = PackedConnection(engine.execution_options(isolation_level="REPEATABLE READ"))
+    # It says BEGIN itself.
+    connection = PackedConnection(engine.execution_options(isolation_level="AUTOCOMMIT"))
     connection.bytes_max = bytes_max
+    connection.forget()
     async with connection:
         yield connection
+        await connection.end()
 
 
 class PackedConnection(AsyncConnection):
     """See ``reading_connection``."""
 
-    __slots__ = ("_state", "bytes_max")
+    __slots__ = ("_any_packed", "_is_begun", "_limit_ms", "_set_limit_ms", "_state", "bytes_max")
 
     bytes_max: int
     _state: PackedState | None
+    _any_packed: bool
+    _is_begun: bool
+    _limit_ms: int | None
+    _set_limit_ms: int | None
+
+    def forget(self) -> None:
+        """Know nothing of a transaction: the next statement begins one."""
+        self._state, self._any_packed, self._is_begun = None, False, False
+        self._limit_ms = self._set_limit_ms = None
+
+    def limit(self, seconds: float | None) -> float | None:
+        """Give statements from here on so many seconds at most, never more than the session does; None: what it does.
+
+        Returns what it was before.
+        """
+        before = None if self._limit_ms is None else self._limit_ms / 1000
+        self._limit_ms = None if seconds is None else max(int(seconds * 1000), 1)
+        return before
+
+    async def begin_anew(self) -> None:
+        """Leave a transaction in which a statement failed; the next statement begins one, with its own snapshot."""
+        limit = self._limit_ms
+        await (await self.get_raw_connection()).driver_connection.rollback()  # type: ignore[union-attr]
+        self.forget()
+        self._limit_ms = limit
+
+    async def end(self) -> None:
+        """End a transaction in which nothing failed: by COMMIT, for a ROLLBACK ends what is prepared too."""
+        if self._is_begun:
+            await (await self.get_raw_connection()).driver_connection.commit()  # type: ignore[union-attr]
+
+    async def _ready(self) -> None:
+        """Begin where it is not begun, and have the time limit in force. Raises StoreError."""
+        while not self._is_begun or self._limit_ms != self._set_limit_ms:
+            raw = await self.get_raw_connection()
+            driver: Any = raw.driver_connection
+            was_used = _OWN_LIMIT in raw.info
+            try:
+                if not was_used:
+                    raw.info[_OWN_LIMIT] = int((await _row(driver, _OWN_LIMIT))[0])
+                await self._begin(driver, raw.info[_OWN_LIMIT])
+            except psycopg.Error as error:
+                # A session that ended while it was idle, for PostgreSQL was started anew.
+                if not (was_used and driver.closed and not self._is_begun):
+                    raise translate(error, reading=True) from error
+                await self.invalidate(error)
+                await self.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def _begin(self, driver: Any, own_ms: int) -> None:
+        limit = _LIMIT.format(min(self._limit_ms or own_ms, own_ms or self._limit_ms or 0))
+        if self._is_begun:
+            await driver.execute(limit)
+        else:
+            # The limit comes last: it is not for what is asked here.
+            (self._any_packed,) = await _row(driver, f"{_BEGIN}; {limit}" if self._limit_ms else _BEGIN, 1)
+            self._is_begun = True
+        self._set_limit_ms = self._limit_ms
 
     async def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
-        """Run a statement over stored and packed records. Raises QuestionTooLarge."""
+        """Run a statement over stored and packed records. Raises StoreError, QuestionTooLarge."""
+        await self._ready()
         reads = await self._packed_reads(statement)
         if not reads:
             return await super().execute(statement, parameters, execution_options=execution_options)
@@ -55,6 +133,7 @@ class PackedConnection(AsyncConnection):
 
     async def reads_packed(self, statement: Any) -> bool:
         """Whether the statement may need packed records."""
+        await self._ready()
         return bool(await self._packed_reads(statement))
 
     @asynccontextmanager
@@ -65,6 +144,7 @@ class PackedConnection(AsyncConnection):
 
         Raises QuestionTooLarge.
         """
+        await self._ready()
         shadows = await self._shadows(statement, parameters, await self._packed_reads(statement))
         whole = shadowed(statement, shadows) if shadows else statement
         async with super().stream(whole, parameters, execution_options=execution_options) as result:
@@ -89,13 +169,15 @@ class PackedConnection(AsyncConnection):
 
     async def _packed_reads(self, statement: Any) -> dict[str, Reading]:
         """Return what the statement reads of tables that have packed records within what it needs."""
+        if not self._any_packed:
+            return {}
         recent = datetime.now(UTC) - timedelta(seconds=RECENT_S)
         reads = {
             name: reading
             for name, reading in readings(statement, list(TABLES.values())).items()
             if not all(need.since is not None and need.since >= recent for need in reading.needs)
         }
-        if reads and getattr(self, "_state", None) is None:
+        if reads and self._state is None:
             self._state = await packed_state(self, TABLES)
         return {name: reading for name, reading in reads.items() if self._reaches(name, reading)}
 
@@ -166,3 +248,10 @@ def _beyond(block: BlockFacts, order: Order) -> Edge:
     if order.descending:
         return Edge(order.key, ">", block.last[order.key])
     return Edge(order.key, "<", block.first[order.key])
+
+
+async def _row(driver: Any, statements: str, result: int = 0) -> Any:
+    """Return the row of one of several statements that are sent as one message."""
+    cursor = await driver.execute(statements, prepare=False)
+    await cursor.set_result(result)
+    return await cursor.fetchone()

@@ -26,6 +26,8 @@ UNPACK_SECONDS_MAX = 10.0
 _FETCH_BLOCKS = 64
 # A list this long is not worth an index probe each.
 _TRACES_MAX = 1_000
+ANY_PACKED = "SELECT EXISTS (SELECT FROM packed_blocks)"
+"""Whether there is any block: the first look, of one page."""
 _STATE = text("""
 SELECT quote_ident(current_schema()) AS schema, t.name,
        (SELECT b.last_time FROM packed_blocks b WHERE b.table_name = t.name ORDER BY b.last_time DESC LIMIT 1) AS last

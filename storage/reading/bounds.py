@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import ColumnElement, Row, Select, Table, func, literal, select, text, tuple_
+from sqlalchemy import ColumnElement, Row, Select, Table, func, literal, select, tuple_
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.packing.connection import PackedConnection
 from storage.views import Stopped
 
 COUNT_S = 1.0
@@ -18,25 +18,22 @@ SEARCH_S = 3.0
 SEARCH_ROWS = 200_000
 """Records that such a search looks at: about a third of a second."""
 
-_TIMEOUT = text("""
-SELECT current_setting('statement_timeout') AS setting,
-       extract(epoch FROM CAST(current_setting('statement_timeout') AS interval)) AS seconds
-""")
-_SET_TIMEOUT = text("SELECT set_config('statement_timeout', :value, true)")
-
 
 @asynccontextmanager
-async def hurried(connection: AsyncConnection, seconds: float) -> AsyncIterator[None]:
-    """Give each statement within so many seconds at most; the transaction outlives one that was cancelled.
+async def hurried(connection: PackedConnection, seconds: float) -> AsyncIterator[None]:
+    """Give each statement within so many seconds at most. Raises SQLAlchemyError; ``is_too_slow`` tells.
 
-    Raises SQLAlchemyError; ``is_too_slow`` tells.
+    After one that was cancelled the connection goes on in a new transaction, which is another snapshot.
     """
-    before, limit = (await connection.execute(_TIMEOUT)).one()
-    shorter = min(seconds, float(limit)) if limit else seconds
-    async with connection.begin_nested():
-        await connection.execute(_SET_TIMEOUT, {"value": str(max(int(shorter * 1000), 1))})
+    before = connection.limit(seconds)
+    try:
         yield
-        await connection.execute(_SET_TIMEOUT, {"value": before})
+    except DBAPIError as error:
+        if is_too_slow(error):
+            await connection.begin_anew()
+        raise
+    finally:
+        connection.limit(before)
 
 
 def is_too_slow(error: DBAPIError) -> bool:
@@ -44,7 +41,7 @@ def is_too_slow(error: DBAPIError) -> bool:
     return isinstance(error.orig, psycopg.errors.QueryCanceled)
 
 
-async def count_up_to(connection: AsyncConnection, matching: Select[Any], most: int, seen: int) -> tuple[int, bool]:
+async def count_up_to(connection: PackedConnection, matching: Select[Any], most: int, seen: int) -> tuple[int, bool]:
     """Return how many rows match, and whether it is at least so many: counted to ``most``, for COUNT_S.
 
     ``seen``: how many are known to match already.
@@ -61,7 +58,7 @@ async def count_up_to(connection: AsyncConnection, matching: Select[Any], most: 
 
 
 async def search(
-    connection: AsyncConnection,
+    connection: PackedConnection,
     table: Table,
     statement: Select[Any],
     broad: Sequence[ColumnElement[bool]],
@@ -90,7 +87,7 @@ async def search(
     return rows, stopped, (edge.time, edge.id)
 
 
-async def _about(connection: AsyncConnection, table: Table, broad: Sequence[ColumnElement[bool]]) -> int:
+async def _about(connection: PackedConnection, table: Table, broad: Sequence[ColumnElement[bool]]) -> int:
     """Return how many records PostgreSQL estimates that the search would look at without a bound."""
     compiled = select(table.c.id).where(*broad).compile(dialect=connection.dialect)
     plan = (await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", dict(compiled.params))).scalar_one()

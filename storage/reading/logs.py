@@ -10,6 +10,7 @@ from storage import cursor as cursors
 from storage.filters import LogQuery, all_of, log_conditions, timestamp
 from storage.mapping import log_columns, log_entry, us_of
 from storage.models import log_records
+from storage.packing.connection import PackedConnection
 from storage.reading.bounds import search
 from storage.reading.common import LOGS
 from storage.reading.matched import matched_logs
@@ -17,7 +18,7 @@ from storage.reading.resolving import resolved
 from storage.views import LogEntry, Page
 
 
-async def find_logs(connection: AsyncConnection, query: LogQuery) -> Page[LogEntry]:
+async def find_logs(connection: PackedConnection, query: LogQuery) -> Page[LogEntry]:
     """Return one page of log records. Raises InvalidCursor."""
     conditions, after = await resolved(connection, log_records, log_conditions(query)), _after(query)
     statement = select(*log_columns()).select_from(LOGS).where(all_of(conditions + after))

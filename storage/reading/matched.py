@@ -1,16 +1,16 @@
 """How many log records match in all: beside a page, and never at its cost."""
 
 from sqlalchemy import ColumnElement, literal, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.filters import LogQuery, all_of
+from storage.packing.connection import PackedConnection
 from storage.reading.bounds import count_up_to
 from storage.reading.common import COUNT_MAX, LOGS
 from storage.reading.stats import count_logs
 
 
 async def matched_logs(
-    connection: AsyncConnection, query: LogQuery, conditions: list[ColumnElement[bool]], seen: int, *, more: bool
+    connection: PackedConnection, query: LogQuery, conditions: list[ColumnElement[bool]], seen: int, *, more: bool
 ) -> tuple[int, bool]:
     """Return how many records match ``query``, whose ``conditions`` these are, and whether it is at least so many.
 

@@ -3,19 +3,19 @@
 from typing import Any
 
 from sqlalchemy import literal, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import cursor as cursors
 from storage.filters import LogQuery, all_of, log_conditions, timestamp
 from storage.mapping import log_node, message_columns
 from storage.models import log_records
+from storage.packing.connection import PackedConnection
 from storage.reading.common import LOGS
 from storage.reading.matched import matched_logs
 from storage.reading.resolving import resolved
 from storage.views import LogNode, Page
 
 
-async def find_messages(connection: AsyncConnection, query: LogQuery) -> Page[LogNode]:
+async def find_messages(connection: PackedConnection, query: LogQuery) -> Page[LogNode]:
     """Return up to ``query.limit`` messages behind ``query.cursor``, and how many match in all. Raises InvalidCursor.
 
     ``next_cursor`` is None: where the next page begins is for the caller to say, by ``place_of``.
@@ -31,7 +31,7 @@ async def find_messages(connection: AsyncConnection, query: LogQuery) -> Page[Lo
     )
 
 
-async def read_messages(connection: AsyncConnection, query: LogQuery) -> list[LogNode]:
+async def read_messages(connection: PackedConnection, query: LogQuery) -> list[LogNode]:
     """Return up to ``query.limit`` messages behind ``query.cursor``. Raises InvalidCursor."""
     return await _read(connection, query, await resolved(connection, log_records, log_conditions(query)))
 
@@ -41,7 +41,7 @@ def place_of(record: LogNode, query: LogQuery) -> str:
     return cursors.encode([record.time_ns // 1000, record.id], query.canonical())
 
 
-async def _read(connection: AsyncConnection, query: LogQuery, conditions: list[Any]) -> list[LogNode]:
+async def _read(connection: PackedConnection, query: LogQuery, conditions: list[Any]) -> list[LogNode]:
     key = (log_records.c.time, log_records.c.id)
     newest = query.order == "newest"
     if query.cursor is not None:

@@ -7,12 +7,12 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import cursor as cursors
 from storage.filters import TraceQuery, all_of, timestamp, trace_conditions
 from storage.mapping import ns_of
 from storage.models import spans
+from storage.packing.connection import PackedConnection
 from storage.reading.bounds import COUNT_S, hurried, is_too_slow
 from storage.reading.common import SPANS
 from storage.reading.resolving import resolved
@@ -40,7 +40,7 @@ class Found:
     at_least: bool
 
 
-async def matching(connection: AsyncConnection, query: TraceQuery) -> Found:
+async def matching(connection: PackedConnection, query: TraceQuery) -> Found:
     """Return one page of the traces that have a matching span. Raises InvalidCursor."""
     conditions = await resolved(connection, spans, trace_conditions(query))
     page = await _newest(connection, query, conditions) if query.sort == "newest" else None
@@ -61,7 +61,7 @@ def _place(query: TraceQuery) -> tuple[Any, UUID] | None:
 
 
 async def _newest(
-    connection: AsyncConnection, query: TraceQuery, conditions: list[ColumnElement[bool]]
+    connection: PackedConnection, query: TraceQuery, conditions: list[ColumnElement[bool]]
 ) -> list[tuple[UUID, Any]] | None:
     """Return the page and one more from the newest spans alone; None where they are of too few traces.
 
@@ -89,7 +89,7 @@ async def _newest(
 
 
 async def _grouped(
-    connection: AsyncConnection, query: TraceQuery, conditions: list[ColumnElement[bool]]
+    connection: PackedConnection, query: TraceQuery, conditions: list[ColumnElement[bool]]
 ) -> list[tuple[UUID, Any]]:
     """Return the page and one more by a look at every matching span."""
     sort = _SORTS[query.sort]
@@ -102,7 +102,7 @@ async def _grouped(
     return [(row.trace_id, row.sort) for row in rows]
 
 
-async def _count(connection: AsyncConnection, conditions: list[ColumnElement[bool]], seen: int) -> tuple[int, bool]:
+async def _count(connection: PackedConnection, conditions: list[ColumnElement[bool]], seen: int) -> tuple[int, bool]:
     """Return of how many traces the newest _COUNTED_SPANS_MAX matching spans are, and whether there may be more."""
     few = select(spans.c.trace_id).select_from(SPANS).where(all_of(conditions))
     inner = few.order_by(spans.c.time.desc()).limit(_COUNTED_SPANS_MAX).subquery()
@@ -118,7 +118,7 @@ async def _count(connection: AsyncConnection, conditions: list[ColumnElement[boo
     return max(row.traces, seen) if at_least else row.traces, at_least
 
 
-async def summaries(connection: AsyncConnection, trace_ids: list[UUID]) -> dict[UUID, TraceSummary]:
+async def summaries(connection: PackedConnection, trace_ids: list[UUID]) -> dict[UUID, TraceSummary]:
     """Return the summary of each trace, over all of its spans; three statements, however many traces."""
     if not trace_ids:
         return {}

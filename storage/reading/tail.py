@@ -78,7 +78,6 @@ class TailPage(Generic[Record]):
 
 async def begin(connection: AsyncConnection, query: LogQuery, read: ReadAs[Record]) -> TailPage[Record]:
     """Return the newest records, oldest first, and the place from which all that is stored after them is new."""
-    await connection.execution_options(isolation_level="REPEATABLE READ")
     horizon, next_xid, last_id = await _look_around(connection)
     from_id = last_id - (_SLACK_IDS if horizon == next_xid else _BEGAN_BEFORE_IDS)
     place = TailPlace(horizon, (), 0, 0, max(from_id, 0), ((next_xid, last_id),))
@@ -96,7 +95,6 @@ async def look(
     connection: AsyncConnection, query: LogQuery, place: TailPlace, read: ReadAs[Record]
 ) -> TailPage[Record]:
     """Return up to ``query.limit`` records that were not given yet, and how far that comes."""
-    await connection.execution_options(isolation_level="REPEATABLE READ")
     horizon, next_xid, last_id = await _look_around(connection)
     xid = _xid(next_xid).label("xid")
     statement = select(*read.columns(), xid).select_from(LOGS).where(all_of(_new(query, place, xid)))

@@ -10,6 +10,7 @@ from storage import cursor as cursors
 from storage.filters import TraceQuery
 from storage.mapping import log_node, message_columns, node_columns, span_node, us_of
 from storage.models import log_records, spans
+from storage.packing.connection import PackedConnection
 from storage.reading import search
 from storage.reading.common import LOGS, SPANS
 from storage.views import Page, TraceOutline, TraceSummary
@@ -45,7 +46,7 @@ async def trace_outline(
     )
 
 
-async def find_traces(connection: AsyncConnection, query: TraceQuery) -> Page[TraceSummary]:
+async def find_traces(connection: PackedConnection, query: TraceQuery) -> Page[TraceSummary]:
     """Return one page of trace summaries. Raises InvalidCursor."""
     found = await search.matching(connection, query)
     summaries = await search.summaries(connection, [trace_id for trace_id, _ in found.page])

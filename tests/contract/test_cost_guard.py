@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mcp_tools.dispatch import call
@@ -20,6 +21,7 @@ from storage.config import StorageConfig
 from storage.engine import read_engine
 from storage.errors import QueryTimeout
 from storage.filters import LogQuery
+from storage.packing.connection import reading_connection
 from storage.reader import Reader
 from storage.reading import bounds
 from storage.sink import PostgresSink
@@ -170,12 +172,12 @@ async def test_a_slow_count_does_not_fail_the_answer(reader: Reader, monkeypatch
 async def test_the_time_limit_of_a_statement_stands(reader: Reader, database_url: str) -> None:
     """After a statement in a hurry the next one has its former time again; one that takes longer is a timeout."""
     slow = read_engine(StorageConfig(database_url, read_timeout_s=7.0))
-    async with slow.connect() as connection:
+    async with reading_connection(slow) as connection:
         async with bounds.hurried(connection, 1.0):
-            assert (await connection.exec_driver_sql("SHOW statement_timeout")).scalar_one() == "1s"
-        assert (await connection.exec_driver_sql("SHOW statement_timeout")).scalar_one() == "7s"
+            assert (await connection.scalar(text("SHOW statement_timeout"))) == "1s"
+        assert (await connection.scalar(text("SHOW statement_timeout"))) == "7s"
         async with bounds.hurried(connection, 30.0):
-            assert (await connection.exec_driver_sql("SHOW statement_timeout")).scalar_one() == "7s"
+            assert (await connection.scalar(text("SHOW statement_timeout"))) == "7s"
     await slow.dispose()
     quick = read_engine(StorageConfig(database_url, read_timeout_s=0.001))
     with pytest.raises(QueryTimeout):
