@@ -28,6 +28,7 @@ _STATUS = {
     "EXPIRED": 410,
     "UNKNOWN_ID": 404,
     "UNKNOWN_COMPONENT": 404,
+    "NOT_OFFERED": 404,
     "TIMEOUT": 504,
     "STORE_UNAVAILABLE": 503,
 }
@@ -47,7 +48,12 @@ _PATHS: dict[str, str] = {
 
 
 # What changes something is POST; its arguments are the JSON object of the body.
-_POST_PATHS = {"/levels": "logger_set_level", "/clear": "logger_clear", "/retention": "logger_set_retention"}
+_POST_PATHS = {
+    "/levels": "logger_set_level",
+    "/clear": "logger_clear",
+    "/retention": "logger_set_retention",
+    "/sql": "logger_sql",
+}
 _LISTS = {"group_by", "span_ids", "fields"}
 _OBJECTS = {"attributes", "around", "compare_to", "a", "b"}
 _BODY_BYTES_MAX = 64 * 1024

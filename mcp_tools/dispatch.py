@@ -36,7 +36,7 @@ async def call(
     try:
         return await _answer(tool, reader, name, arguments, Asked(time.time_ns(), role, caller, control, progress))
     except UserInputError as error:
-        if tool.role != "read" and control is not None:
+        if (tool.role != "read" or tool.optional) and control is not None:
             await _write_down(control, caller, role, name, arguments, error)
         raise
 

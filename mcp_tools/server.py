@@ -91,6 +91,8 @@ class QueryServer(MCPServer[Any]):
         return [_listed(name, tool) for name, tool in TOOLS.items() if self._offers(tool) and tool.open_to(role)]
 
     def _offers(self, tool: Tool) -> bool:
+        if tool.optional:
+            return self._control is not None and self._control.console is not None
         return self._control is not None or tool.role == "read"
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> CallToolResult:
@@ -108,17 +110,16 @@ class QueryServer(MCPServer[Any]):
 
 
 def _listed(name: str, tool: Tool) -> McpTool:
+    # The specification: destructive and idempotent mean something of tools that do not only read.
+    acts: dict[str, bool] = (
+        {} if tool.role == "read" else {"destructive_hint": tool.destructive, "idempotent_hint": not tool.destructive}
+    )
     return McpTool(
         name=name,
         title=tool.title,
         description=tool.description,
         input_schema=input_schema(tool),
-        annotations=ToolAnnotations(
-            read_only_hint=tool.role == "read",
-            destructive_hint=tool.destructive,
-            idempotent_hint=not tool.destructive,
-            open_world_hint=False,
-        ),
+        annotations=ToolAnnotations(read_only_hint=tool.role == "read", open_world_hint=False, **acts),
     )
 
 
@@ -126,7 +127,10 @@ def input_schema(tool: Tool) -> dict[str, Any]:
     """Return the schema of a tool's arguments, as agents read it."""
     schema = tool.arguments.model_json_schema()
     listed = {n: p for n, p in schema["properties"].items() if n not in tool.arguments.unlisted}
-    nested = {n: {k: v for k, v in d.items() if k != "description"} for n, d in schema.get("$defs", {}).items()}
+    nested = {
+        n: {k: v for k, v in d.items() if k not in {"description", "additionalProperties"}}
+        for n, d in schema.get("$defs", {}).items()
+    }
     slim: dict[str, Any] = _slim(schema | {"properties": listed} | ({"$defs": nested} if nested else {}))
     del slim["description"]  # the tool's own says more
     return slim

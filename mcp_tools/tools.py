@@ -18,6 +18,7 @@ from mcp_tools.retention import (
     logger_retention,
     logger_set_retention,
 )
+from mcp_tools.sql import SqlArguments, logger_sql
 from mcp_tools.stats import StatsArguments, logger_stats
 from mcp_tools.tail import TailArguments, logger_tail
 from mcp_tools.trace_search import SearchTracesArguments, logger_search_traces
@@ -40,6 +41,8 @@ class Tool:
     destructive: bool = False
     also: tuple[str, ...] = ()
     """Other roles that may call it."""
+    optional: bool = False
+    """Offered where it was switched on; each call is in the audit log."""
 
     def open_to(self, role: str) -> bool:
         """Whether a caller of ``role`` may call it."""
@@ -103,6 +106,14 @@ TOOLS: dict[str, Tool] = {
         "Fields and values",
         "Which fields and attributes there are, of what type, on how many of the records, with their commonest values; "
         "with key=… the exact counts of each value of one. Ask before filtering by an attribute.",
+    ),
+    "logger_sql": Tool(
+        SqlArguments,
+        logger_sql,
+        "SQL",
+        "Last resort, for what no other tool answers: one SELECT (PostgreSQL) over the views otel_logs, otel_spans, "
+        "otel_services, otel_service_red, otel_service_edges. Filter by time.",
+        optional=True,
     ),
     "logger_tail": Tool(
         TailArguments,

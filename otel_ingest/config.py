@@ -125,6 +125,15 @@ class Settings(TlsSettings, BaseSettings):
         description="The same as its eraser role, for logger_clear; not set: OTEL_INGEST_DATABASE_URL, and without "
         "that nothing can be deleted on demand",
     )
+    sql_tool: bool = Field(
+        default=False,
+        description="Offer logger_sql to who may read: one SELECT over the documented views; each is in the audit log",
+    )
+    database_sql_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL as the role of logger_sql and no other (`otel-ingest migrate --roles`); needed for "
+        "sql_tool with a PostgreSQL of your own",
+    )
     data_dir: Path = Field(
         default=Path(".otel-ingest"),
         description="Directory of the embedded PostgreSQL and the first tokens; made with mode 0700",

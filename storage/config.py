@@ -32,6 +32,8 @@ class StorageConfig:
     """Connections for reading at the same time."""
     read_timeout_s: float = 10.0
     """Seconds one read statement may take."""
+    sql_timeout_s: float = 5.0
+    """Seconds a statement of logger_sql may take: less than a question of ours, for nobody planned it."""
     connect_timeout_s: int = 5
     """Seconds to wait for a connection: half of what the SDKs wait for an answer."""
     write_timeout_s: float = 60.0

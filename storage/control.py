@@ -12,6 +12,7 @@ from storage.errors import PermanentStoreError
 from storage.level_config import NewOverride
 from storage.mapping import ns_of
 from storage.models import audit_log
+from storage.plain_sql.console import Console
 from storage.retention.rules import Rule, Selector
 from storage.retention.store import set_rule
 from storage.views import AgentState, AuditEntry, JsonObject, LevelOverride
@@ -23,10 +24,12 @@ _OUTCOME_CHARS_MAX = 500
 class Control:
     """Acts on the store through ``engine`` (``storage.engine.write_engine``). All methods raise StoreError."""
 
-    def __init__(self, engine: AsyncEngine, eraser: Eraser | None = None) -> None:
+    def __init__(self, engine: AsyncEngine, eraser: Eraser | None = None, console: Console | None = None) -> None:
         self._engine = engine
         self.eraser = eraser
         """What may delete; None: nothing here may."""
+        self.console = console
+        """What runs SQL that somebody wrote, whose every call is written down here; None: nothing does."""
 
     async def set_level(self, new: NewOverride, role: str, arguments: JsonObject) -> LevelOverride:
         """Put a level in force for a limited time; the entry of the audit log is part of it."""
@@ -61,13 +64,17 @@ class Control:
             raise PermanentStoreError("retention cannot be set here: there is no way to delete")
         return await set_rule(self.eraser.engine, selector, rule, reason, who, arguments)
 
-    async def refused(self, caller: str, role: str, action: str, arguments: JsonObject, why: str) -> None:
-        """Write down a call that was not carried out."""
+    async def written_down(self, caller: str, role: str, action: str, arguments: JsonObject, outcome: str) -> None:
+        """Write down a call. Raises StoreError: then it must not be carried out."""
         try:
             async with self._engine.begin() as connection:
-                await audit(connection, caller, role, action, arguments, f"refused: {why}"[:_OUTCOME_CHARS_MAX])
+                await audit(connection, caller, role, action, arguments, outcome[:_OUTCOME_CHARS_MAX])
         except SQLAlchemyError as error:
             raise translate(error) from error
+
+    async def refused(self, caller: str, role: str, action: str, arguments: JsonObject, why: str) -> None:
+        """Write down a call that was not carried out."""
+        await self.written_down(caller, role, action, arguments, f"refused: {why}")
 
     async def active_levels(self, component: str | None = None) -> list[LevelOverride]:
         """Return what is in force now."""

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from storage.config import StorageConfig
 from storage.errors import PermanentStoreError
 
-__all__ = ["AsyncEngine", "erase_engine", "psycopg_url", "read_engine", "session_options", "write_engine"]
+__all__ = ["AsyncEngine", "erase_engine", "psycopg_url", "read_engine", "session_options", "sql_engine", "write_engine"]
 
 # What a database or a role may have set otherwise, and what our SQL, COPY and the reading of answers rely on.
 _SESSION = {
@@ -79,6 +79,11 @@ def read_engine(config: StorageConfig) -> AsyncEngine:
         asks_first=False,
         default_transaction_read_only="on",
     )
+
+
+def sql_engine(config: StorageConfig) -> AsyncEngine:
+    """Return the engine of logger_sql: two statements at a time, each read-only and short."""
+    return _engine(config, pool_size=2, timeout_s=config.sql_timeout_s, default_transaction_read_only="on")
 
 
 def erase_engine(config: StorageConfig) -> AsyncEngine:

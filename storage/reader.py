@@ -13,7 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from storage.dberrors import translate
 from storage.errors import PermanentStoreError
 from storage.filters import LogQuery, TraceQuery
+from storage.mapping import ns_of
+from storage.models import TABLES
 from storage.packing.connection import PackedConnection, reading_connection
+from storage.packing.lookup import packed_state
 from storage.reading import info, lines, logs, messages, services, stats, trace_parts, traces, whole
 from storage.reading.aggregates import Aggregate, Aggregated, aggregate
 from storage.reading.fields import FieldValue, field_values
@@ -199,6 +202,12 @@ class Reader:
         """Return version, sizes and edges of the store."""
         async with self._connection() as connection:
             return await info.store_info(connection)
+
+    async def packed_until(self) -> int | None:
+        """Return the time (ns) of the newest record that is packed, so that SQL does not see it; None: none is."""
+        async with self._connection() as connection:
+            newest = (await packed_state(connection, TABLES)).newest
+        return max((ns_of(moment) for moment in newest.values()), default=None)
 
     async def ping(self) -> float:
         """Return how long an empty question takes, in seconds."""

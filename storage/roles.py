@@ -1,7 +1,8 @@
-"""Four roles: the owner migrates and makes tokens; the writer adds; the reader looks; the eraser deletes on demand.
+"""Five roles: the owner migrates and makes tokens; the writer adds; the reader looks; the eraser deletes; one runs SQL.
 
 The writer cannot read or delete telemetry, nor list tokens; the reader can select telemetry and nothing else; the
-eraser deletes telemetry and adds to the audit log, which it can neither read nor change. What a wrong statement could
+eraser deletes telemetry and adds to the audit log, which it can neither read nor change; the role of logger_sql can
+select from the documented views and nothing else. What a wrong statement could
 do is thereby PostgreSQL's to refuse, not ours to avoid. Everything here is idempotent.
 """
 
@@ -15,10 +16,12 @@ from psycopg import sql
 from storage.dberrors import translate
 from storage.engine import psycopg_url, session_options
 from storage.errors import PermanentStoreError
+from storage.plain_sql.allowed import VIEWS
 
 WRITER = "otel_ingest_writer"
 READER = "otel_ingest_reader"
 ERASER = "otel_ingest_eraser"
+SQL = "otel_ingest_sql"
 # A start waits for this while PostgreSQL answers nothing, and the senders wait for the start.
 _CONNECT_TIMEOUT_S = 3
 _LOCK_KEY = 0x6F74_6C70_0002  # the one of migrations: grants follow them
@@ -85,22 +88,19 @@ ERASER_TABLES: Mapping[str, str] = {
     "retention_rules": "SELECT, INSERT, DELETE",
     "tokens": "",
 }
-TABLES_OF: Mapping[str, Mapping[str, str]] = {WRITER: WRITER_TABLES, READER: READER_TABLES, ERASER: ERASER_TABLES}
+SQL_VIEWS: Mapping[str, str] = dict.fromkeys(VIEWS, "SELECT")
+TABLES_OF: Mapping[str, Mapping[str, str]] = {
+    WRITER: WRITER_TABLES,
+    READER: READER_TABLES,
+    ERASER: ERASER_TABLES,
+    SQL: SQL_VIEWS,
+}
 _WRITER_FUNCTIONS = (
     "otel_ingest_make_partition(text, date)",
     "otel_ingest_make_partition(text, timestamptz, timestamptz)",
     "otel_ingest_compact_counts()",
     "otel_ingest_find_token(bytea)",
     "otel_ingest_touch_tokens(bigint[])",
-)
-# For psql and dashboards (docs/grafana.md); nothing of the server itself asks them.
-_READER_VIEWS = (
-    "otel_logs",
-    "otel_spans",
-    "otel_services",
-    "otel_traces_panel",
-    "otel_service_red",
-    "otel_service_edges",
 )
 _SEQUENCES = tuple(f"{table}_id_seq" for table in _TELEMETRY)
 
@@ -124,8 +124,18 @@ _READER_SETTINGS = {
 }
 _LOGIN_CONNECTIONS_MAX = 20  # of one login for dashboards: a page of panels at once, never all that PostgreSQL has
 _WRITER_SETTINGS = {"idle_in_transaction_session_timeout": "5min"}
-_SETTINGS_OF = {WRITER: _WRITER_SETTINGS, READER: _READER_SETTINGS, ERASER: _WRITER_SETTINGS}
-_ALL = f"{WRITER}, {READER}, {ERASER}"
+# What a statement that somebody else wrote may take of the machine: no second process, little memory and time.
+_SQL_SETTINGS = _READER_SETTINGS | {
+    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "15s",
+    "lock_timeout": "1s",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+}
+_TEMP_FILE_LIMIT = "256MB"  # of sorts and hashes on disk; only a superuser can bound it
+_SETTINGS_OF = {WRITER: _WRITER_SETTINGS, READER: _READER_SETTINGS, ERASER: _WRITER_SETTINGS, SQL: _SQL_SETTINGS}
+_SQL_CONNECTIONS_MAX = 8
+_ALL = ", ".join(TABLES_OF)
 
 
 def url_as(url: str, role: str, password: str) -> str:
@@ -138,6 +148,7 @@ def statements(schema: str, database: str, *, superuser: bool) -> list[str]:
     script = [_create(role) for role in TABLES_OF]
     for role, settings in _SETTINGS_OF.items():
         script += [f"ALTER ROLE {role} SET {name} = '{value}'" for name, value in settings.items()]
+    script.append(f"ALTER ROLE {SQL} NOINHERIT CONNECTION LIMIT {_SQL_CONNECTIONS_MAX}")
     script += [
         f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC",
         f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC",
@@ -148,11 +159,11 @@ def statements(schema: str, database: str, *, superuser: bool) -> list[str]:
     ]
     for role, tables in TABLES_OF.items():
         script += [f"GRANT {rights} ON {schema}.{table} TO {role}" for table, rights in tables.items() if rights]
-    script += [f"GRANT SELECT ON {schema}.{view} TO {READER}" for view in _READER_VIEWS]
+    script += [f"GRANT SELECT ON {schema}.{view} TO {READER}" for view in VIEWS]  # for psql and dashboards
     script += [f"GRANT USAGE ON SEQUENCE {schema}.{name} TO {WRITER}" for name in _SEQUENCES]
     script += [f"GRANT EXECUTE ON FUNCTION {schema}.{name} TO {WRITER}" for name in _WRITER_FUNCTIONS]
     if superuser:
-        script.append(_from_public())
+        script += [_from_public(), f"ALTER ROLE {SQL} SET temp_file_limit = '{_TEMP_FILE_LIMIT}'"]
     return script
 
 
@@ -273,6 +284,34 @@ def _usable(url: str) -> dict[str, str | None]:
             except psycopg.Error:
                 found[role] = None
     return found
+
+
+_MEMBERSHIPS = f"""
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname NOT IN (current_user, '{SQL}')
+               AND pg_has_role(current_user, oid, 'MEMBER'))
+"""  # noqa: S608 - a name of ours
+_TABLES = """
+SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+               AND has_table_privilege(oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER'))
+"""
+_EXCESS = {
+    "is a superuser": "SELECT rolsuper FROM pg_roles WHERE rolname = current_user",
+    "may make roles or databases": "SELECT rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname = current_user",
+    "is a member of other roles": _MEMBERSHIPS,
+    "may use tables": _TABLES,
+    "may create objects": "SELECT has_schema_privilege(current_schema(), 'CREATE')",
+}
+
+
+async def too_much(url: str) -> list[str]:
+    """Return what the user at ``url`` may beyond the role of logger_sql, in words. Raises StoreError."""
+    return await asyncio.to_thread(_too_much, url)
+
+
+def _too_much(url: str) -> list[str]:
+    with _connection(url) as connection:
+        found = [(words, connection.execute(question.encode()).fetchone()) for words, question in _EXCESS.items()]
+    return [words for words, row in found if row is None or row[0]]
 
 
 async def missing(url: str, role: str) -> list[str]:

@@ -27,6 +27,8 @@ class Access:
     erase: str | None = field(default=None, repr=False)
     """Where logger_clear deletes; None: nowhere."""
     erase_role: str | None = None
+    sql: str | None = field(default=None, repr=False)
+    """Where logger_sql asks; None: nowhere. Never the owner's with SET ROLE, which a statement could undo."""
 
     def writing(self, settings: Settings) -> StorageConfig:
         """Return the configuration of the write side."""
@@ -39,6 +41,20 @@ class Access:
     def erasing(self, settings: Settings) -> StorageConfig | None:
         """Return the configuration of deletion on demand; None where there is no way to do it."""
         return _config(settings, self.erase, self.erase_role) if self.erase is not None else None
+
+    def asking(self, settings: Settings) -> StorageConfig | None:
+        """Return the configuration of logger_sql; None where it is switched off.
+
+        Raises PermanentStoreError where it is on and there is no login for it.
+        """
+        if not settings.sql_tool:
+            return None
+        if self.sql is None:
+            raise PermanentStoreError(
+                "OTEL_INGEST_SQL_TOOL needs OTEL_INGEST_DATABASE_SQL_URL, the URL of a login that is the role "
+                f"{roles.SQL}; `otel-ingest migrate --roles` makes it one"
+            )
+        return _config(settings, self.sql, None)
 
     def owning(self, settings: Settings) -> StorageConfig:
         """Return the configuration of the owner. Raises PermanentStoreError where there is none."""
@@ -68,18 +84,20 @@ async def running(settings: Settings) -> Access:
         embedded.role_url(settings.data_dir, roles.WRITER),
         embedded.role_url(settings.data_dir, roles.READER),
         erase=embedded.role_url(settings.data_dir, roles.ERASER),
+        sql=embedded.role_url(settings.data_dir, roles.SQL),
     )
 
 
 async def external(settings: Settings) -> Access:
     """Return the way to a PostgreSQL of one's own; one URL alone takes on the roles it may. Raises StoreError."""
-    owner, write, read, erase = (
+    owner, write, read, erase, sql = (
         None if secret is None else secret.get_secret_value()
         for secret in (
             settings.database_url,
             settings.database_write_url,
             settings.database_read_url,
             settings.database_erase_url,
+            settings.database_sql_url,
         )
     )
     fallback = owner or write
@@ -99,4 +117,5 @@ async def external(settings: Settings) -> Access:
         taken.get(roles.READER) if read is None else None,
         erase or owner,
         taken.get(roles.ERASER) if erase is None else None,
+        sql=sql,
     )

@@ -39,7 +39,7 @@ async def open_acting(settings: Settings) -> AsyncIterator[tuple[Reader, Control
         engines = [reading, writing] + ([erase_engine(erasing)] if erasing is not None else [])
         for engine in engines:
             stack.push_async_callback(engine.dispose)
-        yield Reader(reading), Control(writing, *(Eraser(engine) for engine in engines[2:]))
+        yield Reader(reading), Control(writing, Eraser(engines[2]) if erasing is not None else None)
 
 
 def clear(

@@ -100,8 +100,8 @@ def migrate(
 ) -> None:
     """Bring the schema to the newest revision; safe to run by several at once. `up` does it by itself.
 
-    With --roles the users of OTEL_INGEST_DATABASE_WRITE_URL, _READ_URL and _ERASE_URL, where these are set, become
-    members of the three roles (they must exist); a URL whose user is the role itself makes a login of it, with the
+    With --roles the users of OTEL_INGEST_DATABASE_WRITE_URL, _READ_URL, _ERASE_URL and _SQL_URL, where these are set,
+    become members of the roles (they must exist); a URL whose user is the role itself makes a login of it, with the
     password of the URL. Run it again after each upgrade.
     """
     settings = load_settings(data_dir=data_dir, database_url=database_url)
@@ -128,6 +128,7 @@ def _logins(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
         (roles.WRITER, settings.database_write_url),
         (roles.READER, settings.database_read_url),
         (roles.ERASER, settings.database_erase_url),
+        (roles.SQL, settings.database_sql_url),
     ):
         if secret is None:
             continue

@@ -47,8 +47,9 @@ from otel_ingest.store_state import StoreState
 from storage import levels
 from storage.clearing import Eraser
 from storage.control import Control
-from storage.engine import AsyncEngine, erase_engine, read_engine, write_engine
+from storage.engine import AsyncEngine, erase_engine, read_engine, sql_engine, write_engine
 from storage.errors import RetryableStoreError
+from storage.plain_sql.console import Console
 from storage.reader import Reader
 from storage.sink import PostgresSink
 from storage.token_gate import TokenGate
@@ -185,13 +186,20 @@ async def receive(
 
 
 def _control(settings: Settings, access: Access, writing: AsyncEngine, stack: AsyncExitStack) -> Control:
-    """Return what changes something; it deletes through an engine of its own, where there is a way to do so."""
-    config = access.erasing(settings)
-    if config is None:
-        return Control(writing)
-    erasing = erase_engine(config)
-    stack.push_async_callback(bounded, erasing.dispose)
-    return Control(writing, Eraser(erasing))
+    """Return what changes something; it deletes, and runs SQL, through engines of their own where there is a way.
+
+    Raises PermanentStoreError where SQL is to be run and there is no login for it.
+    """
+    eraser = console = None
+    if (config := access.erasing(settings)) is not None:
+        erasing = erase_engine(config)
+        stack.push_async_callback(bounded, erasing.dispose)
+        eraser = Eraser(erasing)
+    if (config := access.asking(settings)) is not None:
+        asking = sql_engine(config)
+        stack.push_async_callback(bounded, asking.dispose)
+        console = Console(asking, config.url)
+    return Control(writing, eraser, console)
 
 
 async def _query_side(

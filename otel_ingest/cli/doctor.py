@@ -182,6 +182,9 @@ def _server(facts: ServerFacts, asked_s: float, answered_s: float) -> list[Check
     return [*checks, Check("locks", "warning" if short else "ok", short or f"room for {facts.locks}")]
 
 
+_WITHOUT = {"eraser": "none: nothing can be deleted on demand", "sql": "none: logger_sql cannot be offered"}
+
+
 async def _roles(way: Access) -> list[Check]:
     """Return whether writing and reading happen with their own roles, and what these lack."""
     checks = []
@@ -189,9 +192,10 @@ async def _roles(way: Access) -> list[Check]:
         ("writer", roles.WRITER, way.write, way.write_role),
         ("reader", roles.READER, way.read, way.read_role),
         ("eraser", roles.ERASER, way.erase, way.erase_role),
+        ("sql", roles.SQL, way.sql, None),
     ):
         if url is None:
-            checks.append(Check(name, "ok", "none: nothing can be deleted on demand"))
+            checks.append(Check(name, "ok", _WITHOUT[name]))
             continue
         if url == way.owner:
             says = f"the owner, as {taken} (SET ROLE)" if taken else "the owner itself: `otel-ingest migrate --roles`"

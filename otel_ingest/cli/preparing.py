@@ -141,7 +141,7 @@ async def open_access(settings: Settings, stack: AsyncExitStack) -> Access:
     keeper = asyncio.create_task(_keep_running(server.revive))
     stack.push_async_callback(end, keeper)
     urls = {role: roles.url_as(server.url, role, embedded.role_password(settings.data_dir, role)) for role in ROLES}
-    return Access(server.url, urls[roles.WRITER], urls[roles.READER], erase=urls[roles.ERASER])
+    return Access(server.url, urls[roles.WRITER], urls[roles.READER], erase=urls[roles.ERASER], sql=urls[roles.SQL])
 
 
 async def _keep_running(revive: Callable[[], Awaitable[bool]]) -> None:

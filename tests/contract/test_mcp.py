@@ -23,7 +23,7 @@ from tests import harness
 from tests.e2e.test_up import log_request
 
 Mode = Literal["auto", "legacy"]
-TOOLS = {name for name, tool in mcp_tools.TOOLS.items() if tool.role == "read"}
+TOOLS = {name for name, tool in mcp_tools.TOOLS.items() if tool.role == "read" and not tool.optional}
 TOOLS_LIST_BYTES_MAX = 16 * 1024
 
 

@@ -37,8 +37,8 @@ NONSENSE = {"no_such_argument": 1}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Server]:
-    """Yield a running server."""
-    with harness.running(tmp_path_factory.mktemp("roles") / "data") as running:
+    """Yield a running server that offers every tool."""
+    with harness.running(tmp_path_factory.mktemp("roles") / "data", OTEL_INGEST_SQL_TOOL="true") as running:
         yield running
 
 
@@ -235,7 +235,7 @@ def test_names_of_strangers_are_refused(
 
 
 def test_stdio_only_reads(server: harness.Server) -> None:
-    """Over stdio only the tools that read are listed; the others are refused though nobody asked for a token."""
+    """Over stdio only what reads is listed, and no SQL; the rest is refused though nobody asked for a token."""
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
     async def ask() -> tuple[set[str], dict[str, str]]:
@@ -249,12 +249,14 @@ def test_stdio_only_reads(server: harness.Server) -> None:
         async with Client(stdio_client(parameters)) as client:
             listed = {tool.name for tool in (await client.list_tools()).tools}
             changing = [name for name, tool in TOOLS.items() if tool.role != "read"]
+            off = await client.call_tool("logger_sql", {"sql": "SELECT 1"})
+            assert off.content[0].text.startswith("NOT_OFFERED")
             answers = {name: (await client.call_tool(name, {})).content[0].text for name in changing}
             return listed, answers
 
     listed, answers = asyncio.run(ask())
 
-    assert listed == {name for name, tool in TOOLS.items() if tool.role == "read"}
+    assert listed == {name for name, tool in TOOLS.items() if tool.role == "read" and not tool.optional}
     assert answers
     assert all(text.startswith("FORBIDDEN") for text in answers.values())
 

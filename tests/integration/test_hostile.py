@@ -19,13 +19,14 @@ from typer.testing import CliRunner
 from mcp_tools import commands, render
 from mcp_tools.server import QueryServer, Who
 from mcp_tools.tools import TOOLS, Tool
-from storage import levels
+from storage import levels, roles
 from storage.clearing import Eraser
 from storage.columns import LOG_RECORDS, METRIC_POINTS, SPANS, TelemetryTable
 from storage.config import StorageConfig
 from storage.control import Control
-from storage.engine import read_engine
+from storage.engine import read_engine, sql_engine
 from storage.level_config import AgentReport, NewOverride
+from storage.plain_sql.console import Console
 from storage.reader import Reader
 from storage.rows import ResourceRow
 from storage.sink import PostgresSink
@@ -131,7 +132,7 @@ def calls(tool: Tool, payload: str, identifier: int) -> list[dict[str, Any]]:
     known: dict[str, Any] = {
         "component": payload, "trace_id": TRACE, "reason": "a test", "level": "debug", "ttl": "1s", "id": identifier,
         "text": MARK, "key": payload, "since": "1h", "signal": "logs", "keep": "30d",
-        "kind": "windows", "a": {"since": "2h", "until": "1h"},
+        "kind": "windows", "sql": "SELECT * FROM otel_logs", "a": {"since": "2h", "until": "1h"},
     }  # fmt: skip
     fields = tool.arguments.model_fields
     needed = {name: known[name] for name, field in fields.items() if field.is_required() and name in known}
@@ -143,13 +144,25 @@ def calls(tool: Tool, payload: str, identifier: int) -> list[dict[str, Any]]:
     return made
 
 
+@pytest.fixture
+async def console(store: AsyncEngine, database_url: str) -> AsyncIterator[Console]:
+    """Yield what runs SQL on the store."""
+    del store
+    await roles.grant(database_url, {roles.SQL: "s" * 20})
+    url = roles.url_as(database_url, roles.SQL, "s" * 20)
+    asking = sql_engine(StorageConfig(url))
+    yield Console(asking, url)
+    await asking.dispose()
+
+
 @pytest.mark.timeout(300)
-async def test_every_tool_shows_it_as_data(store: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_tool_shows_it_as_data(
+    store: AsyncEngine, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Text and structure of each answer, and of each error, however the tool is asked."""
     monkeypatch.setattr("mcp_tools.levels.ACKNOWLEDGE_WAIT_S", 0.0)
-    server = QueryServer(
-        Reader(store), lambda: Who("admin", "1:tests"), "0", control=Control(store, Eraser(store)), log_level="WARNING"
-    )
+    control = Control(store, Eraser(store), console)
+    server = QueryServer(Reader(store), lambda: Who("admin", "1:tests"), "0", control=control, log_level="WARNING")
     async with store.connect() as connection:
         found = await connection.exec_driver_sql("SELECT component, min(id) FROM log_records GROUP BY 1")
         records = [(row[0], row[1]) for row in found]

@@ -17,7 +17,7 @@ from storage.reader import Reader
 from storage.sink import PostgresSink
 from tests.factories import batch_of, log_row
 
-PASSWORDS = {roles.WRITER: "w" * 20, roles.READER: "r" * 20, roles.ERASER: "e" * 20}
+PASSWORDS = {roles.WRITER: "w" * 20, roles.READER: "r" * 20, roles.ERASER: "e" * 20, roles.SQL: "s" * 20}
 PARTITION = partitions.partition_name("log_records", int(time.time() // 86_400))
 
 # SQLSTATE 42501 insufficient_privilege unless said otherwise.
@@ -106,6 +106,21 @@ FORBIDDEN = {
         "SELECT pg_advisory_lock(1)",
         "SELECT pg_try_advisory_xact_lock(1)",
         "DO $$ BEGIN LOCK TABLE log_records IN ACCESS EXCLUSIVE MODE; END $$",
+    ],
+    roles.SQL: [
+        *FORBIDDEN_TO_BOTH,
+        "SELECT * FROM log_records",
+        f"SELECT * FROM {PARTITION}",  # noqa: S608
+        "SELECT * FROM resources",
+        "SELECT * FROM packed_blocks",
+        "SELECT * FROM otel_red(now(), now())",
+        "SELECT * FROM audit_log",
+        "INSERT INTO audit_log DEFAULT VALUES",
+        "SELECT * FROM otel_ingest_find_token('x')",
+        "SELECT pg_advisory_lock(1)",
+        "SET ROLE otel_ingest_reader",
+        "SET temp_file_limit = -1",
+        "COPY otel_logs TO PROGRAM 'cat'",
     ],
 }
 

@@ -156,7 +156,7 @@ async def test_no_answer_is_over_its_budget(monsters: AsyncEngine) -> None:
 
 def test_every_read_tool_is_asked_here() -> None:
     """A new tool has its place in this table."""
-    elsewhere = {"logger_get_levels", "logger_retention"}
+    elsewhere = {"logger_get_levels", "logger_retention", "logger_sql"}
 
     assert {name for name, tool in TOOLS.items() if tool.role == "read"} - elsewhere <= {name for name, _ in CALLS}
 

@@ -6,7 +6,9 @@ import sys
 from tests.harness import clean_environment
 
 # What only extras and tests install. requests comes along with the OpAMP messages.
-_EXTRAS = ("grpc", "pyarrow", "fastapi", "flask", "opentelemetry.sdk", "opentelemetry.instrumentation", "pytest")
+_EXTRAS = (
+    "grpc", "pyarrow", "pgparse", "fastapi", "flask", "opentelemetry.sdk", "opentelemetry.instrumentation", "pytest",
+)  # fmt: skip
 _PROGRAM = f"""
 import sys
 for name in {_EXTRAS!r}:
@@ -20,7 +22,7 @@ print(result.output)
 
 
 def test_the_commands_need_no_extra() -> None:
-    """What an installation without extras can do is everything but gRPC and Parquet of export, and the demo."""
+    """What an installation without extras can do is everything but gRPC and Parquet of export, SQL, and the demo."""
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM],
         capture_output=True,
