@@ -1,6 +1,7 @@
 """logger_stats: exact numbers by group and bin of time; what is not shown is one remainder, so that sums are right."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -130,7 +131,7 @@ async def _ask(reader: Reader, ask: Aggregate) -> Aggregated:
     return await reader.aggregate(ask)
 
 
-def _gathered(counts: list[LogCount], ask: Aggregate) -> Aggregated:
+def _gathered(counts: Sequence[LogCount], ask: Aggregate) -> Aggregated:
     """Return counts of all groups as the largest ones and a remainder."""
     totals: dict[tuple[str | None, ...], int] = {}
     for c in counts:

@@ -30,7 +30,7 @@ from storage.views import (
     Call,
     ComponentStats,
     LineCount,
-    LogCount,
+    LogCounts,
     LogEntry,
     LogNode,
     Operation,
@@ -151,7 +151,7 @@ class Reader:
         group_by: Sequence[Literal["component", "severity", "event_name"]] = (),
         interval_s: int | None = None,
         top: int = 200,
-    ) -> list[LogCount]:
+    ) -> LogCounts:
         """Return exact counts by group and bin of time, at most ``top`` of them, oldest and largest first."""
         async with self._connection() as connection:
             return await stats.log_counts(connection, query, group_by, interval_s, top)

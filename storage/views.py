@@ -1,7 +1,8 @@
 """What flows out: answers of the store, plain and frozen. Ids are lower-case hex, times nanoseconds since 1970."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
 JsonObject = dict[str, Any]
@@ -133,6 +134,39 @@ class LogCount:
     group: dict[str, str]
     start_ns: int | None
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LogCounts(Sequence[LogCount]):
+    """Counts as columns of one length, read as ``LogCount`` each: a chart of weeks by minutes has tens of thousands.
+
+    ``group`` holds places in ``groups``.
+    """
+
+    groups: list[dict[str, str]]
+    group: list[int]
+    start_ns: list[int | None]
+    counts: list[int]
+
+    def __len__(self) -> int:
+        """Return how many counts there are."""
+        return len(self.group)
+
+    @overload
+    def __getitem__(self, index: int) -> LogCount: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[LogCount]: ...
+    def __getitem__(self, index: int | slice) -> LogCount | list[LogCount]:
+        """Return one of them, or some."""
+        if isinstance(index, slice):
+            return [self[n] for n in range(*index.indices(len(self)))]
+        return LogCount(group=self.groups[self.group[index]], start_ns=self.start_ns[index], count=self.counts[index])
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they hold the same counts in the same order."""
+        return isinstance(other, LogCounts) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from mcp_tools.page.show import stamp
 from mcp_tools.page.visit import Shown, Visit
 from storage.errors import QueryTimeout, RetryableStoreError
 from storage.filters import LogQuery
-from storage.views import LogCount, StoreInfo
+from storage.views import StoreInfo
 
 _HOUR_S, _MINUTE_S = 3_600, 60
 _GROUPS_MAX = 1_000
@@ -64,9 +64,7 @@ async def _minutes(visit: Visit) -> list[dict[str, Any]]:
     """Return log records by minute of the last hour as bars; none where counting takes too long."""
     since = visit.now_ns - _HOUR_S * NS
     try:
-        counts: list[LogCount] = await visit.reader.log_counts(
-            LogQuery(since_ns=since), ["severity"], _MINUTE_S, _GROUPS_MAX
-        )
+        counts = await visit.reader.log_counts(LogQuery(since_ns=since), ["severity"], _MINUTE_S, _GROUPS_MAX)
     except QueryTimeout:
         return []
     bars = draw(counts, since, visit.now_ns, _MINUTE_S).bars

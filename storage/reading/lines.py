@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.errors import PermanentStoreError
 from storage.filters import LogQuery, all_of, log_conditions, timestamp
-from storage.mapping import log_columns, log_entry, us_of
+from storage.mapping import log_entry, us_of
 from storage.models import log_records
-from storage.reading.common import LOGS
+from storage.reading.common import LOG_ENTRIES, LOGS
 from storage.views import LineCount, LogEntry
 
 # A record may have 8 MiB and an answer 5,000 of them.
@@ -27,7 +27,7 @@ async def read_lines(connection: AsyncConnection, query: LogQuery) -> list[LogEn
     Raises PermanentStoreError where they are over LINES_BYTES_MAX.
     """
     key = (log_records.c.time, log_records.c.id)
-    statement = select(*log_columns()).select_from(LOGS).where(all_of(log_conditions(query)))
+    statement = LOG_ENTRIES.where(all_of(log_conditions(query)))
     statement = statement.order_by(*(c.desc() for c in key) if query.order == "newest" else key).limit(query.limit)
     found: list[LogEntry] = []
     size = 0

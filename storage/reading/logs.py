@@ -8,11 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import cursor as cursors
 from storage.filters import LogQuery, all_of, log_conditions, timestamp
-from storage.mapping import log_columns, log_entry, us_of
+from storage.mapping import log_entry, us_of
 from storage.models import log_records
 from storage.packing.connection import PackedConnection
 from storage.reading.bounds import search
-from storage.reading.common import LOGS
+from storage.reading.common import LOG_ENTRIES, LOGS
 from storage.reading.matched import matched_logs
 from storage.reading.resolving import resolved
 from storage.views import LogEntry, Page
@@ -21,7 +21,7 @@ from storage.views import LogEntry, Page
 async def find_logs(connection: PackedConnection, query: LogQuery) -> Page[LogEntry]:
     """Return one page of log records. Raises InvalidCursor."""
     conditions, after = await resolved(connection, log_records, log_conditions(query)), _after(query)
-    statement = select(*log_columns()).select_from(LOGS).where(all_of(conditions + after))
+    statement = LOG_ENTRIES.where(all_of(conditions + after))
     key = (log_records.c.time, log_records.c.id)
     statement = statement.order_by(*(c.desc() for c in key) if query.order == "newest" else key)
     statement = statement.limit(query.limit + 1)
@@ -55,7 +55,7 @@ def _after(query: LogQuery) -> list[Any]:
 
 async def get_log(connection: AsyncConnection, identifier: int) -> LogEntry | None:
     """Return one log record by its id, or None."""
-    statement = select(*log_columns()).select_from(LOGS).where(log_records.c.id == identifier)
+    statement = LOG_ENTRIES.where(log_records.c.id == identifier)
     row = (await connection.execute(statement.limit(1))).first()
     return log_entry(row) if row is not None else None
 

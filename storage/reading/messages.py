@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from sqlalchemy import literal, select, tuple_
+from sqlalchemy import literal, tuple_
 
 from storage import cursor as cursors
 from storage.filters import LogQuery, all_of, log_conditions, timestamp
-from storage.mapping import log_node, message_columns
+from storage.mapping import log_node
 from storage.models import log_records
 from storage.packing.connection import PackedConnection
-from storage.reading.common import LOGS
+from storage.reading.common import MESSAGES
 from storage.reading.matched import matched_logs
 from storage.reading.resolving import resolved
 from storage.views import LogNode, Page
@@ -48,6 +48,6 @@ async def _read(connection: PackedConnection, query: LogQuery, conditions: list[
         time_us, identifier = cursors.decode(query.cursor, query.canonical(), (int, int))
         place = tuple_(literal(timestamp(time_us)), literal(identifier))
         conditions = [*conditions, tuple_(*key) < place if newest else tuple_(*key) > place]
-    statement = select(*message_columns()).select_from(LOGS).where(all_of(conditions))
+    statement = MESSAGES.where(all_of(conditions))
     statement = statement.order_by(*(c.desc() for c in key) if newest else key).limit(query.limit)
     return [log_node(row) for row in await connection.execute(statement)]

@@ -1,7 +1,7 @@
 """Questions that ``storage.rollups`` answers without a look at the rows: how many, of what kind, in which minutes.
 
-Only whole minutes; what a window cuts of its first and last minute is counted from the rows by the caller (``edges``).
-One statement reads what was added up and what was not, for between two of them rows move from one to the other.
+Only whole minutes; what a window cuts of its first and last minute is counted from the rows (``edges``). One statement
+reads what was added up and what was not, for between two of them rows move from one to the other.
 """
 
 import struct
@@ -21,11 +21,13 @@ from sqlalchemy import (
     literal,
     null,
     select,
+    text,
     union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.counts import US_PER_MINUTE
+from storage.engine import BINARY
 from storage.filters import timestamp
 from storage.mapping import us_of
 from storage.models import CountTables
@@ -73,6 +75,73 @@ class Cell:
 
 Cells = dict[tuple[int | None, tuple[Any, ...]], Cell]
 """(start of the bin in microseconds since 1970, or None for all of the window; what they are grouped by) -> counts."""
+
+
+Bins = dict[tuple[Any, ...], dict[int | None, int]]
+"""What they are grouped by -> start of the bin in microseconds since 1970, or None for all of the window -> rows."""
+
+
+async def bins(
+    connection: AsyncConnection,
+    tables: CountTables,
+    minutes: Minutes,
+    *,
+    where: Sequence[tuple[str, Any]] = (),
+    least_code: int | None = None,
+    group_by: Sequence[str] = (),
+    interval_s: int | None = None,
+    edges: Sequence[Select[Any]] = (),
+) -> Bins:
+    """Return exact counts of whole minutes, asked for as ``cells`` are, and of ``edges``.
+
+    ``edges``: further parts of the statement, made by ``edge``.
+    """
+    by_lane = interval_s is not None and interval_s % HOUR_S != 0
+    selects = _Selects(tables, where, least_code, group_by)
+    pieces = [selects.lanes(minutes, every=by_lane), selects.deltas(minutes, binned=interval_s is not None), *edges]
+    if not by_lane:
+        pieces.append(selects.hours(minutes, binned=interval_s is not None))
+    rows = (await connection.execute(union_all(*pieces), execution_options={BINARY: True})).all()
+    found: Bins = {}
+    # Lanes first: they are most of it, and an hour of a group is one row of them.
+    for row in rows:
+        if row.lanes is not None:
+            _add_lanes(found.setdefault(tuple(row[1:-4]), {}), row, minutes, interval_s)
+    for row in rows:
+        if row.lanes is None and row.n:
+            start = None if interval_s is None or row.at is None else _bin(us_of(row.at), interval_s)
+            of_group = found.setdefault(tuple(row[1:-4]), {})
+            of_group[start] = of_group.get(start, 0) + int(row.n)
+    return found
+
+
+def _add_lanes(found: dict[int | None, int], row: Any, minutes: Minutes, interval_s: int | None) -> None:
+    """Add the minutes of an hour that are within the window."""
+    at_us = us_of(row.at)
+    counts = _unpack_counts(_summed(row.lanes, COUNT_BYTES * MINUTES_AN_HOUR))
+    first = at_us // US_PER_MINUTE
+    begin, end = max(0, minutes.since - first), min(MINUTES_AN_HOUR, minutes.until - first)
+    if interval_s is None:
+        found[None] = found.get(None, 0) + sum(counts[begin:end])
+        return
+    starts = range(at_us + begin * US_PER_MINUTE, at_us + end * US_PER_MINUTE, US_PER_MINUTE)
+    if interval_s * 1_000_000 == US_PER_MINUTE:
+        found.update(zip(starts, counts[begin:end], strict=True))
+        return
+    for start, count in zip(starts, counts[begin:end], strict=True):
+        bin_start = _bin(start, interval_s)
+        found[bin_start] = found.get(bin_start, 0) + count
+
+
+def edge(
+    table: Table, group_by: Sequence[str], conditions: Sequence[ColumnElement[bool]], *, binned: bool
+) -> Select[Any]:
+    """Return the counts of some rows of ``table`` as a part of the statement, by minute where they are ``binned``."""
+    at = func.date_bin(func.make_interval(0, 0, 0, 0, 0, 1), table.c.time, timestamp(0)) if binned else None
+    groups = [(name, table.c[name]) for name in group_by]
+    chosen = select(*_columns(at, groups, (func.count(), null(), null(), null()))).where(*conditions)
+    # By their places: a name could as well be a column.
+    return chosen.group_by(*(text(str(place)) for place in range(1 if binned else 2, len(groups) + 2)))
 
 
 async def cells(
@@ -187,14 +256,21 @@ class _Selects:
         conditions = [*window, *(table.c[name] == value for name, value in self._where)]
         if self._least is not None:
             conditions.append(code >= self._least)
-        names = ("n", "d", "lanes", "duration_lanes")
-        types = (Numeric, Numeric, LargeBinary, LargeBinary)
-        chosen = select(
-            (cast(null(), DateTime(timezone=True)) if at is None else at).label("at"),
-            *(group.label(f"by_{name}") for name, group in zip(self._group_by, groups, strict=True)),
-            *(cast(value, kind).label(name) for value, kind, name in zip(values, types, names, strict=True)),
-        ).where(*conditions)
+        chosen = select(*_columns(at, list(zip(self._group_by, groups, strict=True)), values)).where(*conditions)
         return chosen.group_by(*groups, *([] if at is None else [at]))
+
+
+def _columns(
+    at: ColumnElement[Any] | None, groups: Sequence[tuple[str, ColumnElement[Any]]], values: Sequence[Any]
+) -> list[ColumnElement[Any]]:
+    """Return the columns that the parts of the statement have in common."""
+    names = ("n", "d", "lanes", "duration_lanes")
+    types = (Numeric, Numeric, LargeBinary, LargeBinary)
+    return [
+        (cast(null(), DateTime(timezone=True)) if at is None else at).label("at"),
+        *(group.label(f"by_{name}") for name, group in groups),
+        *(cast(value, kind).label(name) for value, kind, name in zip(values, types, names, strict=True)),
+    ]
 
 
 _NOTHING = literal(b"", LargeBinary)

@@ -1,5 +1,6 @@
 """Counts: of a component, by group and by time; the components there are. From the roll-ups where those can tell."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -12,8 +13,8 @@ from storage.filters import LogQuery, all_of, log_conditions, timestamp
 from storage.mapping import severity_name, us_of
 from storage.models import LOG_COUNTS, SPAN_COUNTS, log_records, resources, spans
 from storage.reading.common import COUNT_MAX, LOGS
-from storage.reading.rollups import Minutes, cells
-from storage.views import ComponentStats, LogCount
+from storage.reading.rollups import Bins, Minutes, bins, cells, edge
+from storage.views import ComponentStats, LogCounts
 
 Group = Literal["component", "severity", "event_name"]
 _MINUTE_S = 60
@@ -29,8 +30,6 @@ _GROUPS: dict[str, ColumnElement[Any]] = {
     "severity": case((_SEVERITY.between(1, 24), (_SEVERITY - 1) // 4 * 4 + 1), else_=0),
     "event_name": log_records.c.event_name,
 }
-_Bins = Counter[tuple[int | None, tuple[Any, ...]]]
-"""(start of the bin in microseconds since 1970 or None, values of the groups) -> records."""
 
 
 async def log_counts(
@@ -39,30 +38,36 @@ async def log_counts(
     group_by: Sequence[Group] = (),
     interval_s: int | None = None,
     top: int = 200,
-) -> list[LogCount]:
+) -> LogCounts:
     """Return exact counts by group and bin of time, the oldest bin and the largest count first; bins begin at 1970.
 
     Past ``top`` of them the oldest bins are left out, or the smallest counts where there are no bins.
     """
     minutes = _minutes_of(query, group_by, interval_s)
     if minutes is None:
-        bins = await _from_rows(connection, query, group_by, interval_s, top)
+        found = await _from_rows(connection, query, group_by, interval_s, top)
     else:
-        bins = await _from_counts(connection, query, minutes, group_by, interval_s)
-        for since_ns, until_ns in minutes.edges(query.since_ns, query.until_ns):
-            part = replace(query, since_ns=since_ns, until_ns=until_ns, cursor=None)
-            bins += await _from_rows(connection, part, group_by, interval_s, None)
-    newest = sorted(bins.items(), key=lambda item: (-(item[0][0] or 0), -item[1], item[0][1]))[:top]
-    newest.sort(key=lambda item: item[0][0] or 0)
-    # Tens of thousands of bins are of few groups: each is made once.
-    groups: dict[tuple[Any, ...], dict[str, str]] = {
-        group: {name: _shown(name, value) for name, value in zip(group_by, group, strict=True)}
-        for group in {group for (_, group), _ in newest}
-    }
-    return [
-        LogCount(group=groups[group], start_ns=None if start is None else start * 1000, count=count)
-        for (start, group), count in newest
-    ]
+        found = await _from_counts(connection, query, minutes, group_by, interval_s)
+    names = sorted(found)
+    # Tens of thousands of bins, of few groups: rows of numbers, and no object for each until it is asked for.
+    rows = [(start or 0, -count, n) for n, name in enumerate(names) for start, count in found[name].items() if count]
+    rows.sort()
+    if len(rows) > top:
+        rows = _newest(rows, top)
+    return LogCounts(
+        groups=[{name: _shown(name, value) for name, value in zip(group_by, values, strict=True)} for values in names],
+        group=[n for _, _, n in rows],
+        start_ns=[None if interval_s is None else start * 1000 for start, _, _ in rows],
+        counts=[-count for _, count, _ in rows],
+    )
+
+
+def _newest(rows: list[tuple[int, int, int]], top: int) -> list[tuple[int, int, int]]:
+    """Return the ``top`` last of rows in order of (start, -count, group); of a bin that is cut, its largest counts."""
+    cut = rows[len(rows) - top][0]
+    before = bisect_left(rows, (cut,))
+    behind = bisect_left(rows, (cut + 1,))
+    return rows[before : before + top - (len(rows) - behind)] + rows[behind:]
 
 
 async def count_logs(connection: AsyncConnection, query: LogQuery) -> int | None:
@@ -70,11 +75,8 @@ async def count_logs(connection: AsyncConnection, query: LogQuery) -> int | None
     minutes = _minutes_of(query, (), None)
     if minutes is None:
         return None
-    bins = await _from_counts(connection, query, minutes, (), None)
-    for since_ns, until_ns in minutes.edges(query.since_ns, query.until_ns):
-        part = replace(query, since_ns=since_ns, until_ns=until_ns, cursor=None)
-        bins += await _from_rows(connection, part, (), None, None)
-    return bins.total()
+    found = await _from_counts(connection, query, minutes, (), None)
+    return sum(sum(of_group.values()) for of_group in found.values())
 
 
 def _minutes_of(query: LogQuery, group_by: Sequence[str], interval_s: int | None) -> Minutes | None:
@@ -87,46 +89,52 @@ def _minutes_of(query: LogQuery, group_by: Sequence[str], interval_s: int | None
 
 async def _from_counts(
     connection: AsyncConnection, query: LogQuery, minutes: Minutes, group_by: Sequence[str], interval_s: int | None
-) -> _Bins:
-    where = [] if query.component is None else [("component", query.component)]
+) -> Bins:
     columns = [_COLUMNS[name] for name in group_by]
-    found = await cells(
+    parts = (
+        replace(query, since_ns=since_ns, until_ns=until_ns, cursor=None)
+        for since_ns, until_ns in minutes.edges(query.since_ns, query.until_ns)
+    )
+    binned = interval_s is not None
+    found = await bins(
         connection,
         LOG_COUNTS,
         minutes,
-        where=where,
+        where=[] if query.component is None else [("component", query.component)],
         least_code=query.severity_min,
         group_by=columns,
         interval_s=interval_s,
+        edges=[edge(log_records, columns, log_conditions(part), binned=binned) for part in parts],
     )
     if "severity" not in group_by:
-        return Counter({key: cell.count for key, cell in found.items()})
-    bins: _Bins = Counter()
-    for (start, group), cell in found.items():
-        bins[start, tuple(map(_grouped, group_by, group))] += cell.count
-    return bins
+        return found
+    merged: Bins = {}
+    for values, of_group in found.items():
+        into = merged.setdefault(tuple(map(_grouped, group_by, values)), {})
+        for start, count in of_group.items():
+            into[start] = into.get(start, 0) + count
+    return merged
 
 
 async def _from_rows(
-    connection: AsyncConnection, query: LogQuery, group_by: Sequence[str], interval_s: int | None, top: int | None
-) -> _Bins:
+    connection: AsyncConnection, query: LogQuery, group_by: Sequence[str], interval_s: int | None, top: int
+) -> Bins:
     # Labels of our own: a bare name in GROUP BY could as well be a column of resources.
     keys = [_GROUPS[name].label(f"by_{name}") for name in group_by]
-    bins = []
+    bin_start = []
     if interval_s is not None:
         width = func.make_interval(0, 0, 0, 0, 0, 0, interval_s)
-        bins = [func.date_bin(width, log_records.c.time, timestamp(0)).label("bin_start")]
+        bin_start = [func.date_bin(width, log_records.c.time, timestamp(0)).label("bin_start")]
     count = func.count().label("n")
-    statement = select(*bins, *keys, count).select_from(LOGS).where(all_of(log_conditions(query)))
-    labels = [k.name for k in [*bins, *keys]]
+    statement = select(*bin_start, *keys, count).select_from(LOGS).where(all_of(log_conditions(query)))
+    labels = [k.name for k in [*bin_start, *keys]]
     if labels:
         statement = statement.group_by(*(text(name) for name in labels))
-    if top is not None:
-        statement = statement.order_by(*(text(f"{b.name} DESC") for b in bins), count.desc()).limit(top)
-    found: _Bins = Counter()
+    statement = statement.order_by(*(text(f"{b.name} DESC") for b in bin_start), count.desc()).limit(top)
+    found: Bins = {}
     for row in await connection.execute(statement):
-        start = us_of(row.bin_start) if bins else None
-        found[start, tuple(getattr(row, key.name) for key in keys)] += row.n
+        start = us_of(row.bin_start) if bin_start else None
+        found.setdefault(tuple(getattr(row, key.name) for key in keys), {})[start] = row.n
     return found
 
 

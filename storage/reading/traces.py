@@ -8,11 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import cursor as cursors
 from storage.filters import TraceQuery
-from storage.mapping import log_node, message_columns, node_columns, span_node, us_of
+from storage.mapping import log_node, span_node, us_of
 from storage.models import log_records, spans
 from storage.packing.connection import PackedConnection
 from storage.reading import search
-from storage.reading.common import LOGS, SPANS
+from storage.reading.common import LOGS, MESSAGES, SPAN_NODES, SPANS
 from storage.views import Page, TraceOutline, TraceSummary
 
 _ERROR = 2
@@ -25,11 +25,11 @@ async def trace_outline(
     """Return the shape of a trace and what its log records say, oldest first; None when nothing is stored of it."""
     key = UUID(trace_id)
     table, logs = spans.c, log_records.c
-    of_spans = select(*node_columns()).select_from(SPANS).where(table.trace_id == key)
+    of_spans = SPAN_NODES.where(table.trace_id == key)
     of_spans = of_spans.order_by(
         table.parent_span_id.isnot(None), (table.status_code == _ERROR).is_not(true()), table.time, table.id
     )
-    of_logs = select(*message_columns()).select_from(LOGS).where(logs.trace_id == key)
+    of_logs = MESSAGES.where(logs.trace_id == key)
     of_logs = of_logs.order_by(logs.severity_number < _ERROR_NUMBER, logs.time, logs.id)
     found = (await connection.execute(of_spans.limit(spans_max))).all()
     said = (await connection.execute(of_logs.limit(logs_max))).all()

@@ -66,10 +66,10 @@ async def test_small_questions_take_few_round_trips(reader: Reader, monkeypatch:
     """Each: one to begin and to look for packed blocks, one a statement, one to end."""
     since = (now_us() - 600_000_000) * 1000
     questions: dict[str, tuple[int, Callable[[], Awaitable[Any]]]] = {
-        "page": (6, lambda: reader.find_logs(LogQuery(component="shop", since_ns=since))),
+        "page": (4, lambda: reader.find_logs(LogQuery(component="shop", since_ns=since))),
         "page that is whole": (3, lambda: reader.find_logs(LogQuery(component="shop", since_ns=since, limit=500))),
         "trace": (4, lambda: reader.trace_outline(TRACE.hex())),
-        "histogram": (4, lambda: reader.log_counts(LogQuery(since_ns=since), (), 60)),
+        "histogram": (3, lambda: reader.log_counts(LogQuery(since_ns=since), (), 60)),
     }
     for name, (most, ask) in questions.items():
         assert await round_trips(monkeypatch, ask) <= most, name
