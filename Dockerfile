@@ -1,5 +1,6 @@
 # otel-ingest for use with a PostgreSQL of its own container: see compose.yaml.
 FROM python:3.13-slim AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 WORKDIR /src
 COPY . .
 RUN python -m venv /opt/otel-ingest \

@@ -15,17 +15,21 @@ $(VENV)/.run: pyproject.toml
 	@$(BIN)/python -m pip uninstall --quiet --yes setuptools >/dev/null 2>&1 || true # 10 MB that venv brings and nothing here uses
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run instrumentation/pyproject.toml instrumentation/tests/requirements.txt
+$(VENV)/.native: $(wildcard otel_ingest/native/*.[ch]) otel_ingest/native/build.py | $(VENV)/.run
+	@$(BIN)/python otel_ingest/native/build.py
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run $(VENV)/.native instrumentation/pyproject.toml instrumentation/tests/requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -e ./instrumentation \
 	  -r instrumentation/tests/requirements.txt
 	@touch $@
 
-install: $(VENV)/.run ## the virtual environment with otel-ingest and its demo
+install: $(VENV)/.run $(VENV)/.native ## the virtual environment with otel-ingest and its demo
 
-up: $(VENV)/.run ## start everything: PostgreSQL, receivers, query side (ARGS="--json" and so on)
+up: $(VENV)/.run $(VENV)/.native ## start everything: PostgreSQL, receivers, query side (ARGS="--json" and so on)
 	@exec $(BIN)/otel-ingest up $(ARGS)
 
-demo: $(VENV)/.run ## three small services; prints one whole trace (against a running `make up`)
+demo: $(VENV)/.run $(VENV)/.native ## three small services; prints one whole trace (against a running `make up`)
 	@$(BIN)/otel-ingest demo $(ARGS)
 
 test: $(VENV)/.dev ## all tests

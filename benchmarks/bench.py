@@ -6,7 +6,6 @@ ratio to raw COPY of the same rows into the same tables, with the same indexes a
 
 import argparse
 import asyncio
-import os
 import statistics
 import tempfile
 import time
@@ -18,63 +17,21 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.decode import RECORDS_A_REQUEST, decoded, requests_of
 from otel_ingest.config import Settings
-from otel_ingest.decode import decode
-from otel_ingest.limits import Limits
 from otel_ingest.signals import LOGS
-from otel_ingest.wire import Encoding, parse
 from storage import embedded
 from storage.batch import COPY_HEADER, COPY_TRAILER
 from storage.columns import LOG_RECORDS
-from storage.encoding import row_encoder
-from storage.rows import LogRow
 from tests import harness
-from tests.factories import attributes, log_record, logs_request
 
-RECORDS_A_REQUEST = 512
 EXPORT = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 HEAD = "POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
-BODY = "GET /api/orders/{} answered 200 in {} ms for customer {}"
-
-
-def requests_of(records: int) -> list[bytes]:
-    """Return encoded requests of 512 records of some 300 bytes: 8 attributes, a trace id shared by 8 neighbours."""
-    requests = []
-    for first in range(0, records, RECORDS_A_REQUEST):
-        made = []
-        for n in range(first, first + RECORDS_A_REQUEST):
-            trace_id = (n // 8).to_bytes(8, "big") + os.urandom(8) if n % 8 == 0 else trace_id  # noqa: F821
-            values = {
-                "http__request__method": "GET",
-                "http__route": "/api/orders/{id}",
-                "http__response__status_code": 200,
-                "url__path": f"/api/orders/{n}",
-                "server__address": "shop.internal",
-                "client__address": f"10.0.{n % 256}.7",
-                "user__id": n % 5000,
-                "duration_ms": n % 977 / 7,
-            }
-            made.append(
-                log_record(
-                    body={"string_value": BODY.format(n, n % 977, n % 5000)},
-                    trace_id=trace_id,
-                    span_id=os.urandom(8),
-                    attributes=attributes(**values),
-                )
-            )
-        requests.append(logs_request(made, service=f"service-{first // RECORDS_A_REQUEST % 8}").SerializeToString())
-    return requests
 
 
 def copy_bodies(requests: list[bytes]) -> list[bytes]:
     """Return the same rows as COPY BINARY tuples, a request's worth each."""
-    encode = row_encoder(LOG_RECORDS)
-    limits = Limits()
-    bodies = []
-    for request in requests:
-        items = decode(LOGS, parse(LOGS, request, Encoding.PROTOBUF, limits), received_ns=time.time_ns(), limits=limits)
-        bodies.append(b"".join(encode(item) for item in items if isinstance(item, LogRow)))
-    return bodies
+    return [b"".join(decoded(LOGS, request).batch.rows) for request in requests]
 
 
 async def send_http(address: str, requests: list[bytes], connections: int) -> None:

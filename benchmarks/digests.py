@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
 
-from benchmarks.bench import requests_of
+from benchmarks.decode import requests_of
 from otel_ingest import ingest
 from storage import embedded, migrate, partitions
 from storage.config import StorageConfig, Windows

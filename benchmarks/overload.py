@@ -26,7 +26,8 @@ from google.rpc.status_pb2 import Status
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bench import EXPORT, requests_of
+from benchmarks.bench import EXPORT
+from benchmarks.decode import requests_of
 from tests import harness
 from tests.contract.conformance import document
 from tests.factories import log_record, logs_request

@@ -19,11 +19,11 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bench import requests_of
+from benchmarks.decode import requests_of
 from otel_ingest.decode import decode
 from otel_ingest.limits import Limits
 from otel_ingest.signals import LOGS
-from otel_ingest.wire import Encoding, parse
+from otel_ingest.wire.protobuf import parse_whole
 from storage import embedded, migrate
 from storage.batch import Batch
 from storage.columns import LOG_RECORDS
@@ -52,9 +52,7 @@ def batches(records: int, days: int) -> list[Batch]:
     encode, limits, n = row_encoder(LOG_RECORDS), Limits(), 0
     for request in requests_of(records):
         batch = Batch(LOG_RECORDS)
-        for item in decode(
-            LOGS, parse(LOGS, request, Encoding.PROTOBUF, limits), received_ns=time.time_ns(), limits=limits
-        ):
+        for item in decode(LOGS, parse_whole(LOGS, request), received_ns=time.time_ns(), limits=limits):
             if isinstance(item, ResourceRow):
                 batch.resources[item.id] = item
             elif isinstance(item, ScopeRow):

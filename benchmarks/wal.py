@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bench import requests_of
+from benchmarks.decode import requests_of
 from otel_ingest import log
 from otel_ingest.batcher import Batcher
 from otel_ingest.budget import Budget

@@ -11,7 +11,7 @@ from otel_ingest.limits import Limits, Rejection
 from otel_ingest.redact import Found, SecondLine
 from otel_ingest.signals import METRICS, Signal
 from otel_ingest.wire import Encoding, parse
-from storage.batch import Batch
+from storage.batch import Batch, EncodedRows
 from storage.encoding import row_encoder
 from storage.rows import ResourceRow, ScopeRow
 
@@ -91,6 +91,11 @@ class Decoding:
             elif isinstance(item, Rejection):
                 decoded.reject(item)
                 self._position += 1
+            elif isinstance(item, EncodedRows):
+                batch.extend(item)
+                end = self._position + len(item.rows)
+                decoded.positions.extend(map(self._sent_at, range(self._position, end)))
+                self._position = end
             else:
                 batch.add(item, self._encode(item))
                 decoded.positions.append(self._sent_at(self._position))

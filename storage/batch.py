@@ -5,11 +5,11 @@ did on the wire, so a queue of batches can be bounded in bytes, and the writer o
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from storage.columns import TELEMETRY_TABLES, TelemetryTable
-from storage.counts import Counts, count
+from storage.counts import Counts, add, count, of_cells
 from storage.encoding import FIXED_BYTES, POSTGRES_EPOCH_US
 from storage.keys import RequestKey
 from storage.rows import ResourceRow, Row, ScopeRow
@@ -18,6 +18,7 @@ COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
 COPY_TRAILER = b"\xff\xff"
 
 _US_PER_DAY = 86_400_000_000
+_MINUTES_A_DAY = 1_440
 
 # A tuple begins with its number of fields (2 bytes); a length (4 bytes) stands before each field.
 _FIRST_LENGTH_OFFSET, _LENGTH_BYTES = 2, 4
@@ -50,6 +51,21 @@ class RejectedRecord:
 
 
 Describe = Callable[[Sequence[RejectedRow]], list[RejectedRecord]]
+
+
+@dataclass(slots=True)
+class EncodedRows:
+    """Rows that were encoded at once, in order: what ``Batch.add`` would have noted of each."""
+
+    rows: list[bytes]
+    days: set[int]
+    counts: Counts
+
+    @classmethod
+    def of(cls, component: str, cells: Iterable[tuple[int, int, int, int]]) -> "EncodedRows":
+        """Return none yet; ``cells`` count those to come: (minute, code, rows, sum of durations in ns)."""
+        counts = of_cells(component, cells)
+        return cls([], {minute // _MINUTES_A_DAY for minute, _, _ in counts}, counts)
 
 
 @dataclass(slots=True)
@@ -91,6 +107,13 @@ class Batch:
         self.size_bytes += len(encoded)
         self.days.add(row.time // _US_PER_DAY)
         count(self.counts, row)
+
+    def extend(self, encoded: EncodedRows) -> None:
+        """Add rows that are encoded already."""
+        self.rows += encoded.rows
+        self.size_bytes += sum(map(len, encoded.rows))
+        self.days |= encoded.days
+        add(self.counts, encoded.counts)
 
     def day_of_row(self, index: int) -> int:
         """Return the UTC day of the row at ``index``, read back from its bytes (``time`` is the first column)."""

@@ -1,5 +1,7 @@
 """PURE: how many rows of what kind and minute a batch holds; what ``storage.rollups`` keeps beside the rows."""
 
+from collections.abc import Iterable
+
 from storage.columns import LOG_RECORDS, SPANS, TELEMETRY_TABLES, TelemetryTable
 from storage.encoding import POSTGRES_EPOCH_US
 from storage.rows import LogRow, Row, SpanRow
@@ -31,6 +33,16 @@ def count(counts: Counts, row: Row) -> None:
         cell[1] += duration
 
 
+def of_cells(component: str, cells: Iterable[tuple[int, int, int, int]]) -> Counts:
+    """Return the counts of rows of one component, given as (minute, code, rows, sum of durations in ns)."""
+    counts: Counts = {}
+    for minute, code, rows, duration in cells:
+        cell = counts.setdefault((minute, component, code), [0, 0])
+        cell[0] += rows
+        cell[1] += duration
+    return counts
+
+
 def add(into: Counts, counts: Counts) -> None:
     """Add ``counts`` to ``into``."""
     for key, (rows, duration) in counts.items():
@@ -43,7 +55,7 @@ def take_encoded(counts: Counts, table: TelemetryTable, encoded: bytes) -> None:
     """Take one row out of ``counts``, read back from its COPY tuple (``storage.encoding``)."""
     if table.name not in _CODES:
         return
-    values, places = _values(encoded), _PLACES[table.name]
+    values, places = values_of(encoded), _PLACES[table.name]
     minute = (_integer(values[places["time"]]) + POSTGRES_EPOCH_US) // US_PER_MINUTE
     component = (values[places["component"]] or b"").decode()
     cell = counts[key := (minute, component, _integer(values[places[_CODES[table.name]]]))]
@@ -54,7 +66,8 @@ def take_encoded(counts: Counts, table: TelemetryTable, encoded: bytes) -> None:
         del counts[key]
 
 
-def _values(encoded: bytes) -> list[bytes | None]:
+def values_of(encoded: bytes) -> list[bytes | None]:
+    """Return the values of a COPY tuple, as PostgreSQL has them in binary; NULL is None."""
     values: list[bytes | None] = []
     at = 2
     while at < len(encoded):

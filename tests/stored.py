@@ -5,13 +5,10 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from otel_ingest.decode import decode
-from otel_ingest.limits import Limits, Rejection
+from otel_ingest.decoding import Decoding
+from otel_ingest.limits import Limits
 from otel_ingest.signals import LOGS, TRACES, Signal
-from otel_ingest.wire import Encoding, parse
-from storage.batch import Batch
-from storage.encoding import row_encoder
-from storage.rows import ResourceRow, ScopeRow
+from otel_ingest.wire import Encoding
 from storage.sink import PostgresSink
 
 __all__ = ["LOGS", "TRACES", "store"]
@@ -21,15 +18,9 @@ _LIMITS = Limits()
 async def store(engine: AsyncEngine, signal: Signal, *messages: Any) -> None:
     """Store export requests of a signal; nothing of them may be rejected."""
     for message in messages:
-        batch, encoder = Batch(signal.table), row_encoder(signal.table)
-        parsed = parse(signal, message.SerializeToString(), Encoding.PROTOBUF, _LIMITS)
-        for item in decode(signal, parsed, received_ns=time.time_ns(), limits=_LIMITS):
-            assert not isinstance(item, Rejection), item
-            if isinstance(item, ResourceRow):
-                batch.resources[item.id] = item
-            elif isinstance(item, ScopeRow):
-                batch.scopes[item.id] = item
-            else:
-                batch.add(item, encoder(item))
-        (outcome,) = await PostgresSink(engine).write([batch])
+        decoding = Decoding(signal, message.SerializeToString(), Encoding.PROTOBUF, _LIMITS, time.time_ns())
+        while decoding.turn(_LIMITS.records_max):
+            pass
+        assert not decoding.decoded.rejections
+        (outcome,) = await PostgresSink(engine).write([decoding.decoded.batch])
         assert not outcome.rejected

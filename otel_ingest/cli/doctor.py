@@ -13,6 +13,7 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 
+from otel_ingest import native
 from otel_ingest.cli import access
 from otel_ingest.cli.access import Access
 from otel_ingest.cli.common import DatabaseUrl, DataDir, load_settings, run
@@ -82,6 +83,7 @@ async def _diagnose(settings: Settings) -> list[Check]:
     checks = [
         Check("version", "ok", f"otel-ingest {version('otel-ingest')}, Python {platform.python_version()}"),
         Check("database", "ok", kind),
+        _decoding(),
         *_disk(settings),
         *_certificates(settings),
     ]
@@ -90,6 +92,14 @@ async def _diagnose(settings: Settings) -> list[Check]:
         return [*checks, *await _store(settings, way)]
     except StoreError as error:
         return [*checks, Check("store", "wrong", str(error))]
+
+
+def _decoding() -> Check:
+    if native.available:
+        return Check("decoding", "ok", "compiled")
+    return Check(
+        "decoding", "warning", "by Python alone, some ten times slower: no C compiler was there at installation"
+    )
 
 
 def _disk(settings: Settings) -> list[Check]:

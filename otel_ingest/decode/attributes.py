@@ -26,7 +26,7 @@ class ValueRejectedError(ValueError):
 
 
 class Values(Protocol):
-    """How the values of one record are read: ``Lossy`` reads messages, ``quick.Quick`` their bytes."""
+    """How the values of one record are read: ``Lossy`` reads messages, ``quick_json.QuickJson`` JSON."""
 
     def attributes_json(self, pairs: Any) -> bytes:
         """Return a JSON object of repeated KeyValue."""

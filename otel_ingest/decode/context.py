@@ -7,11 +7,12 @@ from typing import Any
 
 from opentelemetry.proto.logs.v1.logs_pb2 import ResourceLogs, ScopeLogs
 
-from otel_ingest.decode.attributes import Lossy, ValueRejectedError, Values, has_unknown
+from otel_ingest.decode.attributes import Lossy, ValueRejectedError, has_unknown
 from otel_ingest.limits import Limits, Rejection
+from storage.batch import EncodedRows
 from storage.rows import LogRow, MetricPointRow, ResourceRow, ScopeRow, SpanRow
 
-Item = LogRow | SpanRow | MetricPointRow | ResourceRow | ScopeRow | Rejection
+Item = LogRow | SpanRow | MetricPointRow | EncodedRows | ResourceRow | ScopeRow | Rejection
 Named = tuple[bytes, bytes, str]
 """What every row of a scope names: the ids of its resource and scope, and its component."""
 
@@ -36,7 +37,6 @@ class Context:
     indexes: list[int] | None
     check_size: bool
     may_be_unknown: bool
-    quick: Values
     position: int = 0
     repeated_bytes: int = 0
     earliest_ns: int = field(init=False)
@@ -46,7 +46,7 @@ class Context:
     def __post_init__(self) -> None:
         self.earliest_ns = max(0, self.received_ns - self.limits.record_age_days_max * _NS_PER_DAY)
         self.latest_ns = self.received_ns + self.limits.record_ahead_days_max * _NS_PER_DAY
-        # A record this short cannot be past a limit of size or count, so that the quick way need not count.
+        # A record this short cannot be past a limit of size or count, so that the compiled way need not count.
         self.quick_bytes_max = min(self.limits.record_bytes_max, self.limits.attributes_max * _VALUE_BYTES_MIN)
 
     def reject(self, reason: str) -> Rejection:
@@ -157,7 +157,8 @@ class Shape:
     """How a signal's request is built, and how its parts are read.
 
     ``groups`` and ``scopes`` name the lists of its envelopes. ``records`` returns all that becomes a row of one scope's
-    envelope, in wire order. The other three make rows of what they are given, or raise ValueRejectedError.
+    envelope, in wire order; ``rows`` makes them rows or rejections. The other two make rows of what they are given, or
+    raise ValueRejectedError.
     """
 
     groups: str
@@ -165,7 +166,7 @@ class Shape:
     records: Callable[[Any], Iterable[Any]]
     resource: Callable[[Any, Limits], ResourceRow]
     scope: Callable[[Any, Limits], ScopeRow]
-    row: Callable[[Any, Named, Context], Item]
+    rows: Callable[[Iterable[Any], Named, Context], Iterator[Item]]
 
 
 def plain(groups: str, scopes: str, records: Callable[[Any], Iterable[Any]], row: Callable[..., Item]) -> Shape:
@@ -177,7 +178,23 @@ def plain(groups: str, scopes: str, records: Callable[[Any], Iterable[Any]], row
     def scope(envelope: Any, limits: Limits) -> ScopeRow:
         return scope_row(envelope.scope, envelope.schema_url, limits, is_set=envelope.HasField("scope"))
 
-    return Shape(groups, scopes, records, resource, scope, row)
+    return Shape(groups, scopes, records, resource, scope, one_by_one(row))
+
+
+def one_by_one(row: Callable[[Any, Named, Context], Item]) -> Callable[[Iterable[Any], Named, Context], Iterator[Item]]:
+    """Return what makes the rows of records from what makes that of one, or raises ValueRejectedError."""
+
+    def rows(records: Iterable[Any], named: Named, context: Context) -> Iterator[Item]:
+        for record in records:
+            try:
+                item = row(record, named, context)
+            except ValueRejectedError as error:
+                yield context.reject(str(error))
+            else:
+                context.position += 1
+                yield item
+
+    return rows
 
 
 def walk(message: Any, shape: Shape, context: Context) -> Iterator[Item]:
@@ -198,14 +215,7 @@ def walk(message: Any, shape: Shape, context: Context) -> Iterator[Item]:
                 continue
             yield scope
             named = resource.id, scope.id, resource.component
-            for record in shape.records(envelope):
-                try:
-                    row = shape.row(record, named, context)
-                except ValueRejectedError as error:
-                    yield context.reject(str(error))
-                else:
-                    context.position += 1
-                    yield row
+            yield from shape.rows(shape.records(envelope), named, context)
 
 
 def _rejected(envelope: Any, reason: str, shape: Shape, context: Context) -> Iterator[Item]:

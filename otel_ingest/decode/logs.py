@@ -5,10 +5,9 @@ from typing import Any
 
 from opentelemetry.proto.logs.v1 import logs_pb2
 
-from otel_ingest.decode import quick, quick_json
+from otel_ingest.decode import compiled, quick_json
 from otel_ingest.decode.attributes import Values
 from otel_ingest.decode.context import Context, Named, int32, int64, plain, span_id_of, trace_id_of
-from otel_ingest.wire import shallow
 from storage.rows import LogRow
 
 
@@ -46,5 +45,5 @@ def _row(record: Any, values: Values, named: Named, context: Context) -> LogRow:
 
 
 PLAIN = plain("resource_logs", "scope_logs", attrgetter("log_records"), _plain)
-QUICK = quick.of(PLAIN, shallow.LogRecord, logs_pb2.LogRecord, _row)
+COMPILED = compiled.of(PLAIN, logs_pb2.LogRecord, _plain, spans=False)
 JSON = quick_json.of(PLAIN, logs_pb2.LogRecord, _row)

@@ -1,6 +1,6 @@
 """PURE: the fast way from a record of OTLP/JSON to its row, without making it a message first.
 
-The counterpart of ``quick``: ``wire.json_mapping`` has checked types and ranges, a record is the keyword arguments of
+``wire.json_mapping`` has checked types and ranges, a record is the keyword arguments of
 its message. What is unusual becomes that message and goes the plain way. Both give the same row.
 """
 
@@ -8,13 +8,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from google.protobuf.descriptor import FieldDescriptor
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from otel_ingest.decode import quick
-from otel_ingest.decode.attributes import DOUBLE_WITHOUT_POINT, JSON_BODY, NO_BODY, STRING_BODY, Values
-from otel_ingest.decode.context import Context, Named, Shape, resource_row, scope_row
-from otel_ingest.decode.quick import UnusualError
+from otel_ingest.decode.attributes import DOUBLE_WITHOUT_POINT, JSON_BODY, NO_BODY, NUL_ESCAPE, STRING_BODY, Values
+from otel_ingest.decode.context import Context, Named, Shape, one_by_one, resource_row, scope_row
 from otel_ingest.limits import Limits
 from otel_ingest.wire import shallow
 from storage.rows import LogRow, ResourceRow, ScopeRow, SpanRow
@@ -38,6 +37,25 @@ def _reader(message_type: Any) -> Any:
     return type(message_type.DESCRIPTOR.name, (), defaults | {"__init__": __init__})
 
 
+class UnusualError(Exception):
+    """Something that the plain way must look at."""
+
+
+def _text(value: str) -> str:
+    """Return text as it is."""
+    if "\0" in value:
+        raise UnusualError
+    return value
+
+
+def _json(value: Any) -> bytes:
+    """Return a JSON-ready value as bytes that jsonb takes."""
+    data = orjson.dumps(value)
+    if NUL_ESCAPE in data:
+        raise UnusualError
+    return data
+
+
 _READERS = {shallow.Event: _reader(trace_pb2.Span.Event), shallow.Link: _reader(trace_pb2.Span.Link)}
 _status = _reader(trace_pb2.Status)
 
@@ -50,12 +68,12 @@ class QuickJson:
     def __init__(self, limits: Limits) -> None:
         self._left = limits.attributes_max
 
-    text = staticmethod(quick.text)
-    json = staticmethod(quick.json)
+    text = staticmethod(_text)
+    json = staticmethod(_json)
 
     def attributes_json(self, pairs: Any) -> bytes:
         """Return a JSON object of KeyValues."""
-        return quick.json(self.mapping(pairs, 1)) if pairs else b"{}"
+        return _json(self.mapping(pairs, 1)) if pairs else b"{}"
 
     def mapping(self, pairs: Any, _: int) -> dict[str, Any]:
         """Return the dict of KeyValues."""
@@ -76,8 +94,8 @@ class QuickJson:
             return NO_BODY, None
         found = _scalar(value)
         if isinstance(found, str):
-            return STRING_BODY, quick.text(found)
-        return JSON_BODY, quick.json(found).decode()
+            return STRING_BODY, _text(found)
+        return JSON_BODY, _json(found).decode()
 
     def messages(self, parts: Any, twin: Any) -> list[Any]:
         """Return events or links."""
@@ -118,7 +136,7 @@ def of(shape: Shape, message_type: Any, row: Callable[[Any, Values, Named, Conte
         context.bound(message)
         return row(message, context.values(), named, context)
 
-    return Shape(shape.groups, shape.scopes, shape.records, _resource, _scope, quick_row)
+    return Shape(shape.groups, shape.scopes, shape.records, _resource, _scope, one_by_one(quick_row))
 
 
 def _resource(group: Any, limits: Limits) -> ResourceRow:

@@ -5,7 +5,7 @@ from typing import Any
 
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from otel_ingest.decode import quick, quick_json
+from otel_ingest.decode import compiled, quick_json
 from otel_ingest.decode.attributes import Values
 from otel_ingest.decode.context import Context, Named, int32, int64, plain, span_id_of, trace_id_of
 from otel_ingest.wire import shallow
@@ -77,5 +77,5 @@ def _link(link: Any, values: Values) -> dict[str, Any]:
 
 
 PLAIN = plain("resource_spans", "scope_spans", attrgetter("spans"), _plain)
-QUICK = quick.of(PLAIN, shallow.Span, trace_pb2.Span, _row)
+COMPILED = compiled.of(PLAIN, trace_pb2.Span, _plain, spans=True)
 JSON = quick_json.of(PLAIN, trace_pb2.Span, _row)

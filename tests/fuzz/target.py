@@ -15,6 +15,7 @@ from otel_ingest.errors import RequestError
 from otel_ingest.limits import Limits, Rejection
 from otel_ingest.signals import SIGNALS, Signal
 from otel_ingest.wire import Encoding, json_mapping, parse
+from storage.batch import EncodedRows
 from storage.encoding import row_encoder
 from storage.rows import ResourceRow, ScopeRow
 from tests.generate import Generator, json_body
@@ -66,6 +67,9 @@ def check(case: Input) -> Outcome:
         elif isinstance(item, ResourceRow | ScopeRow):
             interned.add(item.id)
             orjson.loads(item.attributes)
+        elif isinstance(item, EncodedRows):
+            rows += len(item.rows)
+            assert sum(count for count, _ in item.counts.values()) >= len(item.rows)
         else:
             rows += 1
             assert {item.resource_id, item.scope_id} <= interned

@@ -15,7 +15,7 @@ from otel_ingest.decode import decode
 from otel_ingest.errors import MalformedRequest, RequestError
 from otel_ingest.limits import Limits, Rejection
 from otel_ingest.signals import LOGS, SIGNALS, Signal
-from otel_ingest.wire import Encoding, parse
+from otel_ingest.wire import Encoding, parse, protobuf
 from otel_ingest.wire.codings import Decompressor
 from otel_ingest.wire.json_mapping import parse_whole
 from storage.rows import LogRow
@@ -108,7 +108,7 @@ def rebuilt(row: LogRow) -> LogRecord:
 @given(record=records)
 def test_a_row_stands_for_the_whole_record(record: LogRecord) -> None:
     """Columns, or the exact bytes where columns cannot hold it: the record comes back equal."""
-    parsed = parse(LOGS, logs_request([record]).SerializeToString(), Encoding.PROTOBUF, LIMITS)
+    parsed = protobuf.parse_whole(LOGS, logs_request([record]).SerializeToString())
     rows = [i for i in decode(LOGS, parsed, received_ns=NOW, limits=LIMITS) if isinstance(i, LogRow | Rejection)]
 
     assert len(rows) == 1

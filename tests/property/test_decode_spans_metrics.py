@@ -17,6 +17,7 @@ from otel_ingest.errors import MalformedRequest
 from otel_ingest.limits import Limits
 from otel_ingest.signals import METRICS, SIGNALS, TRACES, Signal
 from otel_ingest.wire import Encoding, parse
+from otel_ingest.wire.protobuf import parse_whole
 from storage.rows import MetricPointRow, ResourceRow, ScopeRow, SpanRow
 from tests.factories import traces_request
 
@@ -117,7 +118,7 @@ def rebuilt_span(row: SpanRow) -> Span:
 @given(span=spans)
 def test_a_row_stands_for_the_whole_span(span: Span) -> None:
     """Events, links, status and counts too; where columns cannot hold it, the exact bytes do."""
-    parsed = parse(TRACES, traces_request([span]).SerializeToString(), Encoding.PROTOBUF, LIMITS)
+    parsed = parse_whole(TRACES, traces_request([span]).SerializeToString())
     (row,) = [i for i in decode(TRACES, parsed, received_ns=NOW, limits=LIMITS) if isinstance(i, SpanRow)]
 
     got = rebuilt_span(row) if row.exact is None else Span.FromString(row.exact)

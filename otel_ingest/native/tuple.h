@@ -1,0 +1,124 @@
+/* The fields of a COPY BINARY tuple: a length (4 bytes; -1: NULL) and the value, big endian; and of AnyValue, as jsonb. */
+#ifndef OTEL_INGEST_TUPLE_H
+#define OTEL_INGEST_TUPLE_H
+#include "wire.h"
+
+#define PAIRS_MAX 128 /* of one object; more go the plain way: looking for a key twice is quadratic */
+#define JSONB_VERSION 1
+#define NULL_FIELD 0xffffffffu
+
+static void field32(Out *out, uint32_t value) { put32(out, 4), put32(out, value); }
+
+static void field64(Out *out, uint64_t value) {
+  put32(out, 8), put32(out, (uint32_t)(value >> 32)), put32(out, (uint32_t)value);
+}
+
+static void field_bytes(Out *out, const uint8_t *data, int64_t size) { put32(out, (uint32_t)size), put(out, data, size); }
+
+/* Room for a length that is known later. */
+static uint8_t *length(Out *out) {
+  uint8_t *here = out->at;
+  put32(out, 0);
+  return here;
+}
+
+static void length_is(Out *out, uint8_t *here) {
+  if (!out->bad) be32(here, (uint32_t)(out->at - here - 4));
+}
+
+static void field_text(Out *out, Bytes text) {
+  if (is_text(text))
+    field_bytes(out, text.at, text.end - text.at);
+  else
+    fail(out);
+}
+
+static void json_object(Out *out, const Bytes *pairs, int count, int depth);
+
+/* A repeated field 1 of a message that has no other: ArrayValue and KeyValueList. */
+static int elements(Out *out, Bytes message, Bytes *found, int most) {
+  Field field;
+  int count = 0, more;
+  while ((more = next(&message, &field)) > 0) {
+    if (field.number != 1 || field.kind != DELIMITED || count == most) return fail(out);
+    found[count++] = field.bytes;
+  }
+  return more < 0 ? fail(out) : count;
+}
+
+/* An AnyValue; `depth`: how many arrays and lists may nest from here. */
+static void json_value(Out *out, Bytes message, int depth) {
+  Field field;
+  Bytes parts[PAIRS_MAX];
+  int count;
+  if (message.at == message.end) return put(out, "null", 4);
+  if (next(&message, &field) < 1 || message.at != message.end) return (void)fail(out);
+  if (field.number == 1 && field.kind == DELIMITED)
+    json_text(out, field.bytes);
+  else if (field.number == 2 && field.kind == VARINT && field.value <= 1)
+    put(out, field.value ? "true" : "false", field.value ? 4 : 5);
+  else if (field.number == 3 && field.kind == VARINT)
+    json_int(out, (int64_t)field.value);
+  else if (field.number == 4 && field.kind == FIXED64) {
+    double value;
+    memcpy(&value, &field.value, 8);
+    json_double(out, value);
+  } else if (depth < 1)
+    fail(out);
+  else if (field.number == 5 && field.kind == DELIMITED) {
+    count = elements(out, field.bytes, parts, PAIRS_MAX);
+    put(out, "[", 1);
+    for (int i = 0; i < count && !out->bad; i++) {
+      if (i) put(out, ",", 1);
+      json_value(out, parts[i], depth - 1);
+    }
+    put(out, "]", 1);
+  } else if (field.number == 6 && field.kind == DELIMITED) {
+    count = elements(out, field.bytes, parts, PAIRS_MAX);
+    json_object(out, parts, count, depth - 1);
+  } else
+    fail(out);
+}
+
+/* Key and value of a KeyValue, each once, in this order. */
+static int pair(Bytes message, Bytes *key, Bytes *value) {
+  Field field;
+  if (next(&message, &field) < 1 || field.number != 1 || field.kind != DELIMITED) return 0;
+  *key = field.bytes;
+  if (next(&message, &field) < 1 || field.number != 2 || field.kind != DELIMITED) return 0;
+  *value = field.bytes;
+  return message.at == message.end;
+}
+
+/* An object of KeyValues; a key that stands twice goes the plain way. */
+static void json_object(Out *out, const Bytes *pairs, int count, int depth) {
+  Bytes keys[PAIRS_MAX], value;
+  put(out, "{", 1);
+  for (int i = 0; i < count && !out->bad; i++) {
+    if (!pair(pairs[i], &keys[i], &value)) return (void)fail(out);
+    int64_t size = keys[i].end - keys[i].at;
+    for (int j = 0; j < i; j++)
+      if (keys[j].end - keys[j].at == size && !memcmp(keys[j].at, keys[i].at, (size_t)size)) return (void)fail(out);
+    if (i) put(out, ",", 1);
+    json_text(out, keys[i]);
+    put(out, ":", 1);
+    json_value(out, value, depth);
+  }
+  put(out, "}", 1);
+}
+
+static void field_attributes(Out *out, const Bytes *pairs, int count, int depth) {
+  uint8_t *here = length(out), version = JSONB_VERSION;
+  put(out, &version, 1);
+  json_object(out, pairs, count, depth);
+  length_is(out, here);
+}
+
+/* A nullable id: its bytes are the column's, big endian. */
+static void field_id(Out *out, Bytes found) {
+  if (found.at == found.end)
+    put32(out, NULL_FIELD);
+  else
+    field_bytes(out, found.at, found.end - found.at);
+}
+#endif
