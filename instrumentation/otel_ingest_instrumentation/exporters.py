@@ -4,44 +4,21 @@ They work wherever the SDK lets an exporter be named: OTEL_*_EXPORTER, a declara
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common._internal.metrics_encoder import OTLPMetricExporterMixin
-from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_ingest_instrumentation import batches, guard, loud, process
+from otel_ingest_instrumentation import batches, encoding, guard, loud, process
 from otel_ingest_instrumentation.outcome import Batch
 
 BATCH_BYTES_MAX = 8 << 20  # a request's size before it is cut: receivers often refuse more than 4 to 64 MiB
-
-
-def _encode(records: Sequence[Any], encoder: Callable[[Sequence[Any]], Any]) -> tuple[Any, int]:
-    """Return the message and how many records are in it; one that cannot be encoded costs only itself."""
-    try:
-        return encoder(records), len(records)
-    except Exception as error:  # noqa: BLE001
-        loud.say(f"a record cannot be encoded: {type(error).__name__}: {error}", kind="encode")
-    whole = None
-    count = 0
-    for record in records:
-        try:
-            one = encoder([record])
-        except Exception:  # noqa: BLE001, S112  # said above, counted by the caller
-            continue
-        count += 1
-        if whole is None:
-            whole = one
-        else:
-            whole.MergeFrom(one)
-    return whole, count
 
 
 def _submit(batch: Batch) -> None:
@@ -53,13 +30,13 @@ def _submit(batch: Batch) -> None:
         process.delivery().submit(batch)
 
 
-def _export(signal: str, records: Sequence[Any], encoder: Callable[[Sequence[Any]], Any], times: Sequence[int]) -> None:
+def _export(signal: str, encoded: encoding.Encoded, batch: Sequence[Any], times: Sequence[int]) -> None:
+    body, count = encoded
     first, last = (min(times), max(times)) if times else (time.time_ns(),) * 2
-    message, count = _encode(records, encoder)
-    if count < len(records):
-        process.delivery().losses.add(signal, len(records) - count, first, last, "they could not be encoded")
-    if message is not None and count:
-        _submit(batches.new(signal, count, first, last, message.SerializeToString()))
+    if count < len(batch):
+        process.delivery().losses.add(signal, len(batch) - count, first, last, "they could not be encoded")
+    if count:
+        _submit(batches.new(signal, count, first, last, body))
 
 
 class OtelIngestLogExporter(LogRecordExporter):
@@ -69,11 +46,11 @@ class OtelIngestLogExporter(LogRecordExporter):
         """Redact, encode and hand over a batch."""
         with guard.exporting():
             cleaner = process.cleaner()
-            records = [cleaner.log(record) for record in batch]
-            if records:
-                process.remember_resource(records[-1].resource)
-            times = [r.log_record.timestamp or r.log_record.observed_timestamp or time.time_ns() for r in records]
-            _export("logs", records, encode_logs, times)
+            encoded = encoding.logs(batch, cleaner.log)
+            if batch:
+                process.remember_resource(cleaner.resource(batch[-1].resource))
+            times = [r.log_record.timestamp or r.log_record.observed_timestamp or time.time_ns() for r in batch]
+            _export("logs", encoded, batch, times)
         return LogRecordExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002
@@ -91,10 +68,10 @@ class OtelIngestSpanExporter(SpanExporter):
         """Redact, encode and hand over a batch."""
         with guard.exporting():
             cleaner = process.cleaner()
-            records = [cleaner.span(span) for span in spans]
-            if records:
-                process.remember_resource(records[-1].resource)
-            _export("traces", records, encode_spans, [s.end_time or time.time_ns() for s in records])
+            encoded = encoding.spans(spans, cleaner.span)
+            if spans:
+                process.remember_resource(cleaner.resource(spans[-1].resource))
+            _export("traces", encoded, spans, [s.end_time or time.time_ns() for s in spans])
         return SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002
@@ -114,13 +91,16 @@ class OtelIngestMetricExporter(MetricExporter, OTLPMetricExporterMixin):
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:  # noqa: ARG002
         """Encode, redact the message in place, and hand it over."""
         with guard.exporting():
-            message, _ = _encode([metrics_data], lambda data: encode_metrics(data[0]))
-            if message is not None:
-                process.cleaner().message(message)
-                count = sum(len(s.metrics) for r in message.resource_metrics for s in r.scope_metrics)
-                now = time.time_ns()
-                if count:
-                    _submit(batches.new("metrics", count, now, now, message.SerializeToString()))
+            try:
+                message = encode_metrics(metrics_data)
+            except Exception as error:  # noqa: BLE001  # the SDK would log it into the pipe it is about
+                loud.say(f"metrics cannot be encoded: {type(error).__name__}: {error}", kind="encode")
+                return MetricExportResult.FAILURE
+            process.cleaner().message(message)
+            count = sum(len(s.metrics) for r in message.resource_metrics for s in r.scope_metrics)
+            now = time.time_ns()
+            if count:
+                _submit(batches.new("metrics", count, now, now, message.SerializeToString()))
         return MetricExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002

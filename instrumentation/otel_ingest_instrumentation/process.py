@@ -109,6 +109,8 @@ def leave() -> None:
         _empty(made, left)
         return
     worker.join(left + _GRACE_S)
+    if worker.is_alive() and (held := sum(queue.held() for queue in _queues)):
+        loud.say(f"the process ends, and {held:,} records could be neither sent nor kept in time: they are lost")
 
 
 def _empty(made: Delivery, budget_s: float) -> None:
@@ -116,9 +118,11 @@ def _empty(made: Delivery, budget_s: float) -> None:
         made.leave_by(budget_s)
         by = time.monotonic() + budget_s
         for queue in _queues:
+            queue.leave()
+        for queue in _queues:
             queue.drain()
         for queue in _queues:
-            queue.settle(by - time.monotonic())
+            queue.settle(max(_GRACE_S, by - time.monotonic()))
         made.flush()
         made.close()
     except Exception as error:  # noqa: BLE001  # an exit is never disturbed

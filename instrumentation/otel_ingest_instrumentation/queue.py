@@ -11,10 +11,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from otel_ingest_instrumentation import guard, loud
+from otel_ingest_instrumentation import guard, loud, pace
 
 Export = Callable[[Sequence[Any]], object]
 Dropped = Callable[[int, int, int], None]  # records, first and last nanoseconds
+
+
+_CROWD = 4  # batches that wait: from there on what is queued counts more than who waits
 
 
 class BatchQueue:
@@ -34,6 +37,8 @@ class BatchQueue:
         self._stopped = False
         self._drops = 0
         self._drops_from = 0
+        self._in_hand: dict[int, int] = {}  # thread: records that it is exporting
+        self._leaving = False
 
     def emit(self, record: Any) -> None:
         """Take a record, or count it: the application's thread does no more than this."""
@@ -66,6 +71,14 @@ class BatchQueue:
             self._hand_over(batch)
         self._say_drops()
 
+    def leave(self) -> None:
+        """Have the exporting thread end with the batch it has in hand: from now on ``drain`` empties the queue.
+
+        Two threads that compute by turns take longer than one.
+        """
+        self._leaving = True
+        self._wake.set()
+
     def settle(self, wait_s: float) -> None:
         """Wait until the batch that the exporting thread has in hand is delivered, kept, or known to be in flight."""
         if self._busy.acquire(timeout=max(0.0, wait_s)):
@@ -75,6 +88,10 @@ class BatchQueue:
         """Return whether nothing waits here."""
         return not self._queue and not self._drops and not self._busy.locked()
 
+    def held(self) -> int:
+        """Return how many records are neither delivered nor kept yet."""
+        return len(self._queue) + sum(list(self._in_hand.values()))
+
     def reset_after_fork(self) -> None:
         """Begin anew in a child: what is queued is the parent's."""
         self._queue = deque()
@@ -82,6 +99,8 @@ class BatchQueue:
         self._busy = threading.Lock()
         self._thread = None
         self._drops = 0
+        self._in_hand = {}
+        self._leaving = False
 
     def _take(self) -> list[Any]:
         batch: list[Any] = []
@@ -94,11 +113,14 @@ class BatchQueue:
         return batch
 
     def _hand_over(self, batch: Sequence[Any]) -> None:
+        me = threading.get_ident()
+        self._in_hand[me] = len(batch)
         with guard.exporting():
             try:
                 self._export(batch)
             except Exception as error:  # noqa: BLE001  # the application never sees one of ours
                 loud.say(f"export: {type(error).__name__}: {error}", kind="export")
+        self._in_hand.pop(me, None)
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="otel-ingest-queue", daemon=True)
@@ -110,15 +132,16 @@ class BatchQueue:
 
     def _run(self) -> None:
         me = threading.current_thread()
-        while not self._stopped and self._thread is me:
+        while not (self._stopped or self._leaving) and self._thread is me:
             self._wake.wait(self._delay_s)
             self._wake.clear()
-            more = True
+            more = not self._leaving
             while more:
                 with self._busy:
                     if batch := self._take():
+                        pace.begin(gentle=len(self._queue) < _CROWD * self._batch_max)
                         self._hand_over(batch)
-                more = len(self._queue) >= self._batch_max
+                more = len(self._queue) >= self._batch_max and not self._leaving
             self._say_drops()
 
     def _say_drops(self) -> None:

@@ -2,21 +2,26 @@
 
 import json
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
 
-from otel_ingest_instrumentation import loud, settings
+from otel_ingest_instrumentation import encoding, loud, settings
 from otel_ingest_instrumentation.records import REDACTED_KEY, Cleaner, severity
 from otel_ingest_instrumentation.redaction import FAILED, Redactor, shared_rules
 
@@ -51,6 +56,40 @@ def test_a_resource_is_redacted_too() -> None:
     out = CLEANER.log(record("x", None, note="run --password hunter2"))
 
     assert "hunter2" not in str(dict(out.resource.attributes))
+
+
+def test_a_request_is_what_the_sdk_would_have_made() -> None:
+    """Record by record, of several resources and scopes: the same message as from the SDK's own encoders."""
+    scopes = (InstrumentationScope("a", "1", "https://x/schema", {"k": 1}), InstrumentationScope("b"), None)
+    resources = (Resource({"service.name": "one"}, "https://y"), Resource({"service.name": "two"}))
+    records = [
+        ReadableLogRecord(LogRecord(timestamp=i, body=f"{'long ' * i}{i}", attributes={"i": i}), r, scope)
+        for i, (r, scope) in enumerate(product(resources, scopes))
+    ] * 3
+    body, count = encoding.logs(records, CLEANER.log)
+    assert count == len(records)
+    assert ExportLogsServiceRequest.FromString(body) == encode_logs(records)
+
+    spans = [
+        ReadableSpan("x" * 200, SpanContext(1, i + 1, is_remote=False), resource=r) for i, r in enumerate(resources * 2)
+    ]
+    body, count = encoding.spans(spans, CLEANER.span)
+    assert count == len(spans)
+    assert ExportTraceServiceRequest.FromString(body) == encode_spans(spans)
+
+
+def test_a_record_that_cannot_be_encoded_costs_only_itself() -> None:
+    """Its neighbours are in the request, and the count says how many."""
+    bad = record("x")
+    bad.log_record.severity_text = 7  # type: ignore[assignment]
+    body, count = encoding.logs([record("before"), bad, record("after")], CLEANER.log)
+
+    kept = [
+        r.body.string_value
+        for g in ExportLogsServiceRequest.FromString(body).resource_logs
+        for r in g.scope_logs[0].log_records
+    ]
+    assert (count, kept) == (2, ["before", "after"])
 
 
 class Broken(Redactor):
