@@ -8,16 +8,17 @@ from typing import Any
 import structlog
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import CallToolResult, Resource, ResourceTemplate, TextContent, ToolAnnotations
+from mcp_types import CallToolResult, InputRequiredResult, Resource, ResourceTemplate, TextContent, ToolAnnotations
 from mcp_types import Tool as McpTool
 
-from mcp_tools import render
+from mcp_tools import asking, render
 from mcp_tools.answers import Answer, Progress
 from mcp_tools.beside import add_completions, add_prompts, add_resources
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
 from mcp_tools.tools import TOOLS, Tool
 from storage.control import Control
+from storage.errors import StoreError
 from storage.reader import Reader
 from storage.tokens import allows
 
@@ -95,18 +96,53 @@ class QueryServer(MCPServer[Any]):
             return self._control is not None and self._control.console is not None
         return self._control is not None or tool.role == "read"
 
-    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> CallToolResult:
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Any = None
+    ) -> CallToolResult | InputRequiredResult:
         """Answer a call; text and structured content carry the same facts, so that no client misses any."""
         try:
-            answer = await self._ask(name, arguments, context.report_progress if context is not None else None)
+            answer = await self._consented(name, arguments, context)
         except UserInputError as error:
             return CallToolResult(content=[TextContent(type="text", text=str(error))], is_error=True)
         except Exception as error:
             _log.exception("unexpected error in a tool", tool=name)
             raise ToolError("INTERNAL: an unexpected error in the server; it is in the server's log") from error
+        if isinstance(answer, InputRequiredResult):
+            return answer
         # Some clients show the structure as it is, and nothing in it may act either.
         data = render.disarmed(answer.data)
         return CallToolResult(content=[TextContent(type="text", text=answer.text)], structured_content=data)
+
+    async def _consented(self, name: str, arguments: dict[str, Any], context: Any) -> Answer | InputRequiredResult:
+        """Answer a call; what was previewed is asked about and done where the client can ask its user."""
+        progress = context.report_progress if context is not None else None
+        before = asking.said_before(context)
+        if before is None:
+            answer = await self._ask(name, arguments, progress)
+            confirm = asking.confirmation_of(answer, arguments)
+            if confirm is None or not asking.can_ask(context):
+                return answer
+            said = await asking.ask(context, answer, arguments)
+            if isinstance(said, InputRequiredResult) or said == "nothing":
+                return answer if said == "nothing" else said
+        else:
+            confirm, said = before
+        if said == "yes":
+            return await self._ask(name, arguments | {"confirm": confirm}, progress)
+        return await self._declined(name, arguments, said)
+
+    async def _declined(self, name: str, arguments: dict[str, Any], said: str) -> Answer:
+        """Write down that the user did not want it, and raise UserInputError."""
+        who, outcome = self._who(), "the user declined" if said == "no" else "the user did not answer, or cancelled"
+        if self._control is not None:
+            try:
+                await self._control.refused(who.name, who.role, name, arguments, outcome)
+            except StoreError as error:
+                raise UserInputError(
+                    "STORE_UNAVAILABLE", f"nothing was done; the audit log is away: {error}"
+                ) from error
+        code = "DECLINED" if said == "no" else "CANCELLED"
+        raise UserInputError(code, f"{outcome}: nothing was done. Ask them before you call {name} again.")
 
 
 def _listed(name: str, tool: Tool) -> McpTool:

@@ -157,8 +157,9 @@ TOOLS: dict[str, Tool] = {
         ClearArguments,
         logger_clear,
         "Delete records",
-        "Delete records for good, in two calls: the first counts exactly what would go and returns confirm; the second "
-        "with the same arguments and confirm, within 5 minutes, deletes just that. Let a person decide in between.",
+        "Delete records for good, in two calls: the first counts exactly what would go and returns confirm, or asks "
+        "the user; the second with the same arguments and confirm, within 5 minutes, deletes just that. "
+        "A person decides.",
         role="admin",
         destructive=True,
     ),

@@ -13,6 +13,7 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp_types import ElicitResult
 
 from mcp_tools import tools as mcp_tools
 from storage import tokens
@@ -171,6 +172,30 @@ async def test_deletion_in_two_calls(server: harness.Server, keyring: dict[str, 
     assert by_other.content[0].text.startswith("CONFIRM_MISMATCH")
     assert done.json()["deleted"] == {"logs": 3, "spans": 0, "metrics": 0}
     assert again.status_code == 409
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_deletion_asks_the_user_of_a_client_that_can(
+    server: harness.Server, keyring: dict[str, str], mode: Mode
+) -> None:
+    """Over HTTP: one call, and the question in between (tests/integration/test_asking.py has the other answers)."""
+    sent = log_request("to be deleted").replace(b'"shop"', f'"asked-{mode}"'.encode())
+    assert server.post("/v1/logs", sent)[0] == 200
+
+    async def says_yes(*_: object) -> ElicitResult:
+        return ElicitResult(action="accept", content={"proceed": True})
+
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {keyring['admin']}"}, timeout=20) as http,
+        Client(
+            streamable_http_client(f"http://{server.query}/mcp", http_client=http),
+            mode=mode,
+            elicitation_callback=says_yes,
+        ) as client,
+    ):
+        answer = await client.call_tool("logger_clear", {"component": f"asked-{mode}", "reason": "a test"})
+
+    assert answer.structured_content["deleted"]["logs"] == 1
 
 
 async def test_a_cursor_goes_on_where_the_page_ended(server: harness.Server, keyring: dict[str, str]) -> None:
