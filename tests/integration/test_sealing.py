@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import orjson
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -18,7 +19,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAY = (NOW - timedelta(days=1)).date()
 DAY_US = int(datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC).timestamp()) * 1_000_000
 INDEXES = text("""
-SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indexrelid::regclass::text LIKE '%attributes_idx'
+SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indexrelid::regclass::text ~ '(attributes|body)_idx'
 """)
 CUT_OFF = text("""
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -48,9 +49,9 @@ async def test_a_closed_partition_is_indexed_once(engine: AsyncEngine) -> None:
     again = await maintenance.apply(engine, NOW, 60)
 
     name = f"log_records_p{DAY:%Y%m%d}"
-    assert [(step.kind, step.name) for step in planned] == [("index", name)]
-    assert [(each.step.kind, each.step.name, each.failed) for each in done] == [("index", name, "")]
-    assert await _indexes(engine) == {f"{name}_attributes_idx": True}
+    assert [(step.kind, step.name) for step in planned] == [("index", name)] * 2
+    assert [(each.step.kind, each.step.name, each.failed) for each in done] == [("index", name, "")] * 2
+    assert await _indexes(engine) == {f"{name}_attributes_idx": True, f"{name}_body_idx": True}
     assert (again, await sealing.plan(engine, NOW)) == ([], [])
 
 
@@ -72,8 +73,8 @@ async def test_what_was_cut_off_is_built_again(engine: AsyncEngine) -> None:
 
     done = await sealing.apply(engine, NOW, 60)
 
-    assert [each.failed for each in done] == [""]
-    assert list((await _indexes(engine)).values()) == [True]
+    assert [each.failed for each in done] == ["", ""]
+    assert list((await _indexes(engine)).values()) == [True, True]
 
 
 async def test_writers_do_not_wait_and_answers_stay(engine: AsyncEngine) -> None:
@@ -93,3 +94,39 @@ async def test_writers_do_not_wait_and_answers_stay(engine: AsyncEngine) -> None
     assert (before.matched, after.matched) == (1, 2)
     assert "_attributes_idx" in plan
     assert day_range((NOW.date() - datetime(1970, 1, 1, tzinfo=UTC).date()).days - 1).until + sealing.GRACE < NOW
+
+
+async def test_a_word_of_a_closed_day_is_found_by_trigrams(engine: AsyncEngine) -> None:
+    """The index is used, whatever the case of the word, and the answer is the one without it."""
+    await _store(engine, 0, 3_000)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE log_records SET body = 'a Zyzzyva in ' || id WHERE id % 1000 = 0"))
+    query = LogQuery(text="zYZZyva", since_ns=DAY_US * 1000, until_ns=(DAY_US + 86_400_000_000) * 1000)
+    before = await Reader(engine).find_logs(query)
+
+    await sealing.apply(engine, NOW, 60)
+    async with engine.begin() as connection:
+        await connection.execute(text("ANALYZE log_records"))
+        await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        explained = text("EXPLAIN SELECT * FROM log_records WHERE body ILIKE '%zYZZyva%'")
+        plan = " ".join((await connection.execute(explained)).scalars())
+    after = await Reader(engine).find_logs(query)
+
+    assert before.matched == 3
+    assert after == before
+    assert "_body_idx" in plan
+
+
+async def test_without_the_extension_words_are_looked_for_in_all_records(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where pg_trgm cannot be had, attributes get their index all the same, and nothing more is due."""
+    await partitions.maintain(engine, NOW, ahead=1)
+    await _store(engine, 0, 20)
+    monkeypatch.setattr(sealing, "_MAY_CREATE", text("SELECT false"))
+
+    done = await sealing.apply(engine, NOW, 60)
+
+    assert [each.failed for each in done] == [""]
+    assert list(await _indexes(engine)) == [f"log_records_p{DAY:%Y%m%d}_attributes_idx"]
+    assert await sealing.plan(engine, NOW) == []
