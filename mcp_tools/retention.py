@@ -204,12 +204,13 @@ def _step_data(step: Step) -> dict[str, Any]:
 
 def _size(held: Sequence[Held], signal: str, rules: Sequence[Rule]) -> dict[str, Any]:
     mine = [h for h in held if h.signal == signal]
-    filled = [h for h in mine if h.rows or h.bytes > _EMPTY_BYTES]
+    filled = [h for h in mine if h.rows or h.cold_records or h.bytes > _EMPTY_BYTES]
     longest = longest_s(rules, signal)
     return {
         "oldest": _at(min(h.bounds.since for h in filled)) if filled else None,
         "partitions": len(mine),
         "bytes": sum(h.bytes for h in mine),
+        "cold_bytes": sum(h.cold_bytes for h in mine),
         "kept_at_most": keep_words(longest),
     }
 
@@ -220,7 +221,8 @@ _EMPTY_BYTES = 64 * 1024
 
 def _size_words(size: dict[str, Any]) -> str:
     since = f" since {size['oldest'][:10]}" if size["oldest"] else ""
-    return f"{_bytes(size['bytes'])} in {size['partitions']} partitions{since}, kept {size['kept_at_most']}"
+    cold = f", {_bytes(size['cold_bytes'])} of cold files" if size["cold_bytes"] else ""
+    return f"{_bytes(size['bytes'])} in {size['partitions']} partitions{cold}{since}, kept {size['kept_at_most']}"
 
 
 def _bytes(size: int) -> str:

@@ -264,6 +264,16 @@ class Settings(TlsSettings, BaseSettings):
         ge=0,
         description="Days after which a closed partition is packed by itself (docs/storage.md); 0: none is",
     )
+    cold_url: str = Field(
+        default="",
+        description="Where cold files are: a directory, or s3://bucket/prefix and whatever fsspec knows "
+        "(docs/storage.md); empty: nothing goes cold",
+    )
+    cold_after_days: float = Field(
+        default=0,
+        ge=0,
+        description="Days after which a closed partition becomes Parquet files at cold_url by itself; 0: none does",
+    )
     drain_timeout_s: float = Field(default=20.0, gt=0, description="Seconds to finish accepted requests after SIGTERM")
     log_level: str = Field(
         default="info",
@@ -299,6 +309,13 @@ class Settings(TlsSettings, BaseSettings):
                 f"decode_bytes_max {self.decode_bytes_max} is too little to decode a body of body_bytes_max "
                 f"{self.body_bytes_max}; set decode_bytes_max to {3 * self.body_bytes_max} or more"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _cold_has_a_place(self) -> Self:
+        """Refuse to let partitions go cold nowhere; a directory is meant from where the program was started."""
+        if self.cold_after_days and not self.cold_url:
+            raise ValueError("cold_after_days needs cold_url: a directory, or a URL such as s3://bucket/prefix")
         return self
 
     @model_validator(mode="after")

@@ -40,3 +40,5 @@ class StorageConfig:
     """Seconds one write statement may take before PostgreSQL is taken for stuck."""
     lock_timeout_s: float = 1.0
     """Seconds a write waits for a lock: another receiver stores the same request, or somebody changes a table."""
+    cold_url: str = ""
+    """Where cold files are: a directory, or a URL that fsspec knows; empty: nowhere."""

@@ -1,7 +1,7 @@
 """The one way in which rows leave a telemetry table, but for the dropping of whole partitions.
 
-What describes the rows (counts by minute) or holds them in another form (packed blocks) is kept right here, in the
-transaction of the deletion.
+What describes the rows (counts by minute) or holds them in another form (packed blocks, cold files) is kept right here,
+in the transaction of the deletion.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text, UserDefinedType
 
 from storage import rollups
+from storage.cold.thawing import drop_cold, surface_cold
 from storage.errors import PermanentStoreError
 from storage.packing.removal import drop_blocks, surface
 from storage.periods import Range
@@ -46,8 +47,10 @@ async def delete_rows(
     if not 1 <= limit <= DELETE_ROWS_MAX:
         raise ValueError(f"limit={limit}: 1 to {DELETE_ROWS_MAX} rows")
     gone = await _delete(connection, table, conditions, limit)
-    # What was packed and matches is rows now, of this transaction: they are known by their keys.
+    # What was packed or cold and matches is rows now, of this transaction: they are known by their keys.
     surfaced = await surface(connection, table, conditions, limit - gone) if gone < limit else []
+    if gone + len(surfaced) < limit:
+        surfaced += await surface_cold(connection, table, conditions, limit - gone - len(surfaced))
     if surfaced:
         times = [moment for moment, _ in surfaced]
         within = (table.c.time >= min(times), table.c.time <= max(times))
@@ -116,5 +119,9 @@ async def drop_detached(connection: AsyncConnection, table: str, name: str, boun
     if (await connection.execute(is_partition, quoted)).scalar_one():
         raise PermanentStoreError(f"{name} is a partition of {table}: it is not dropped")
     await connection.execute(text(f'DROP TABLE "{name}"'))
-    await drop_blocks(connection, table, bounds.since, bounds.until)
+    # Who deletes records at this moment may put what is beside them back: into blocks, which are looked at again.
+    while await drop_blocks(connection, table, bounds.since, bounds.until) + await drop_cold(
+        connection, table, bounds.since, bounds.until
+    ):
+        pass
     await rollups.forget(connection, table, bounds.since, bounds.until)

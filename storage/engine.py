@@ -7,16 +7,26 @@ import orjson
 from psycopg.pq import Format
 from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from storage.config import StorageConfig
 from storage.errors import PermanentStoreError
 
-__all__ = ["AsyncEngine", "erase_engine", "psycopg_url", "read_engine", "session_options", "sql_engine", "write_engine"]
+__all__ = [
+    "AsyncEngine",
+    "cold_url",
+    "erase_engine",
+    "psycopg_url",
+    "read_engine",
+    "session_options",
+    "sql_engine",
+    "write_engine",
+]
 
 BINARY = "otel_ingest_binary"
 """Execution option: PostgreSQL sends the columns of the answer in their binary forms. Bytes are half as many then."""
 
+_COLD_URL = "otel_ingest_cold_url"
 # What a database or a role may have set otherwise, and what our SQL, COPY and the reading of answers rely on.
 _SESSION = {
     "timezone": "UTC",
@@ -57,6 +67,12 @@ def psycopg_url(url: str) -> URL:
     if parsed.drivername.split("+")[0] not in {"postgresql", "postgres"}:
         raise PermanentStoreError(f"the database URL begins with {parsed.drivername}://; expected postgresql://…")
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def cold_url(connection: AsyncConnection) -> str:
+    """Return where the cold files of a connection's store are (``StorageConfig.cold_url``); empty: not known."""
+    connected = connection.sync_connection
+    return str(connected.get_execution_options().get(_COLD_URL, "")) if connected is not None else ""
 
 
 def write_engine(config: StorageConfig) -> AsyncEngine:
@@ -135,6 +151,7 @@ def _engine(
         pool_pre_ping=asks_first,
         pool_timeout=config.connect_timeout_s,
         hide_parameters=True,
+        execution_options={_COLD_URL: config.cold_url},
         # A double past 2^53 comes out of jsonb without its point: read as an integer no door could write it again.
         json_deserializer=orjson.loads,
         connect_args={

@@ -37,8 +37,10 @@ WRITER_TABLES: Mapping[str, str] = {
     "span_count_deltas": "INSERT",
     "log_counts": "",
     "span_counts": "",
-    # The owner packs.
+    # The owner packs, and writes cold files.
     "packed_blocks": "",
+    "cold_files": "",
+    "cold_chunks": "",
     # ON CONFLICT (id) reads the column it names.
     "resources": "SELECT (id), INSERT",
     "scopes": "SELECT (id), INSERT",
@@ -61,6 +63,8 @@ READER_TABLES: Mapping[str, str] = {
     **dict.fromkeys(_TELEMETRY, "SELECT"),
     **dict.fromkeys(("log_counts", "log_count_deltas", "span_counts", "span_count_deltas"), "SELECT"),
     "packed_blocks": "SELECT",
+    "cold_files": "SELECT",
+    "cold_chunks": "SELECT",
     "resources": "SELECT",
     "scopes": "SELECT",
     "rejected_records": "SELECT",
@@ -79,6 +83,9 @@ ERASER_TABLES: Mapping[str, str] = {
     # Packed records are rows again before they go, and their block is written anew without them.
     **dict.fromkeys(_TELEMETRY, "SELECT, INSERT, DELETE"),
     "packed_blocks": "SELECT, INSERT, DELETE",
+    # A chunk with such a record becomes blocks; its file is written anew by the owner.
+    "cold_files": "SELECT",
+    "cold_chunks": "SELECT, DELETE",
     **dict.fromkeys(("resources", "scopes", "rejected_records", *_DIGESTS, "spooled_requests"), ""),
     **dict.fromkeys(("level_overrides", "agents"), ""),
     "clear_previews": "SELECT, INSERT, UPDATE, DELETE",

@@ -240,6 +240,10 @@ class StoreInfo:
     newest_ns: dict[str, int | None]
     rejected_last_day: int = 0
     """Records of the last 24 hours that were rejected and kept (``storage.rejected``)."""
+    cold_rows: dict[str, int] = field(default_factory=dict)
+    """Records in cold files, which are among ``rows``."""
+    cold_bytes: dict[str, int] = field(default_factory=dict)
+    """Bytes of cold files, which are not in PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
 """Packs all that can be packed in VICTIM_URL, and kills itself with SIGKILL before or after a statement of a kind.
 
-python -m tests.packer_victim MOMENT before|after: MOMENT is the beginning of the statement, or COMMIT.
+python -m tests.packer_victim MOMENT before|after|COMMIT: MOMENT is the beginning of the statement, or COMMIT; COMMIT is
+right after the one that follows the statement. With VICTIM_COLD_URL records go cold there; MOMENT can be FILE begin or
+FILE finish then.
 """
 
 import asyncio
@@ -8,9 +10,12 @@ import os
 import signal
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 
+from storage.cold.location import Location
+from storage.cold.upkeep import freeze, to_freeze
 from storage.config import StorageConfig
 from storage.engine import write_engine
 from storage.packing.packer import pack_partition, to_pack
@@ -21,6 +26,30 @@ MOMENT, WHEN = sys.argv[1:]
 def die() -> None:
     """End here and now."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+_state = {"passed": False}
+
+
+def reached() -> None:
+    """End here, or at the COMMIT that follows."""
+    if WHEN != "COMMIT":
+        die()
+    _state["passed"] = True
+
+
+def trap_files() -> None:
+    """Have what makes files look whether it is the moment."""
+    for name in ("begin", "finish"):
+        whole = getattr(Location, name)
+
+        def trapped(self: Location, *args: Any, whole: Any = whole, name: str = name) -> Any:
+            done = whole(self, *args)
+            if f"FILE {name}" == MOMENT:
+                die()
+            return done
+
+        setattr(Location, name, trapped)
 
 
 def trap() -> None:
@@ -34,7 +63,7 @@ def trap() -> None:
             die()
         result = await execute(self, query, *args, **kwargs)  # type: ignore[arg-type]
         if here:
-            die()
+            reached()
         return result
 
     async def committed(self: object) -> None:
@@ -42,7 +71,7 @@ def trap() -> None:
         if packing and WHEN == "before":
             die()
         await commit(self)  # type: ignore[arg-type]
-        if packing:
+        if packing or _state["passed"]:
             die()
 
     many = psycopg.AsyncCursor.executemany
@@ -50,7 +79,7 @@ def trap() -> None:
     async def trapped_many(self: object, query: object, *args: object, **kwargs: object) -> None:
         await many(self, query, *args, **kwargs)  # type: ignore[arg-type]
         if MOMENT in str(query):
-            die()
+            reached()
 
     psycopg.AsyncCursor.execute = trapped  # type: ignore[assignment]
     psycopg.AsyncCursor.executemany = trapped_many  # type: ignore[assignment]
@@ -58,10 +87,17 @@ def trap() -> None:
 
 
 async def main() -> None:
-    """Pack."""
-    engine = write_engine(StorageConfig(os.environ["VICTIM_URL"]))
-    found = await to_pack(engine, datetime.now(UTC), ["log_records"])
+    """Pack, or let go cold."""
+    cold = os.environ.get("VICTIM_COLD_URL", "")
+    engine = write_engine(StorageConfig(os.environ["VICTIM_URL"], cold_url=cold))
+    find = to_freeze if cold else to_pack
+    found = await find(engine, datetime.now(UTC), ["log_records"])
     trap()
+    trap_files()
+    if cold:
+        async for _ in freeze(engine, cold, found):
+            pass
+        return
     for partition in found:
         await pack_partition(engine, partition)
 

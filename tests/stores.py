@@ -1,19 +1,24 @@
 """Stores for tests of packed and cold records: a few days of all three signals, and every question there is."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage.columns import LOG_RECORDS, METRIC_POINTS, SPANS
+from storage.export import pages
 from storage.filters import LogQuery, TraceQuery
+from storage.pages import ExportQuery
 from storage.reader import Reader
 from storage.reading.aggregates import Aggregate
 from storage.reading.signals import Selection
 from storage.reading.trace_parts import PartsQuery
 from storage.rows import Row
-from tests.factories import log_row, metric_point_row, now_us, span_row
+from storage.sink import PostgresSink
+from tests.factories import batch_of, log_row, metric_point_row, now_us, span_row
 
 DAY_US = 86_400_000_000
 DAYS = 3
@@ -130,6 +135,7 @@ QUESTIONS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
     "spans_by_service": st.tuples(st.lists(_traces, max_size=3)),
     "calls": st.tuples(_times, _times),
 }
+TABLES = list(ROWS)
 NOT_OF_RECORDS = {"store_info", "ping", "retention", "tail_begin", "tail_look"}
 
 
@@ -141,3 +147,60 @@ async def answer(reader: Reader, name: str, arguments: tuple[Any, ...]) -> Any:
         (query,) = arguments
         return [found, await answer(reader, name, (replace(query, cursor=found.next_cursor),))]
     return sorted(found, key=repr) if name in {"log_counts", "line_counts"} else found
+
+
+STORES = st.fixed_dictionaries({name: st.lists(rows, max_size=40) for name, (_, rows) in ROWS.items()})
+ASKED = st.one_of([st.tuples(st.just(name), arguments) for name, arguments in QUESTIONS.items()])
+
+
+async def emptied(engine: AsyncEngine) -> None:
+    """Begin anew, with ids from 1."""
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("TRUNCATE log_records, spans, metric_points, packed_blocks, cold_files, cold_chunks")
+        )
+        for table in TABLES:
+            await connection.execute(text(f"ALTER SEQUENCE {table}_id_seq RESTART"))
+
+
+async def stored(engine: AsyncEngine, store: dict[str, list[Any]]) -> None:
+    """Store the rows of each table."""
+    for table, rows in store.items():
+        if rows:
+            await PostgresSink(engine).write([batch_of(rows, ROWS[table][0])])
+
+
+async def exported(engine: AsyncEngine) -> list[Any]:
+    """Return all that an export gives, in its order, resources and scopes included."""
+    found: list[Any] = []
+    for table, _ in ROWS.values():
+        async for page in pages(engine, table, ExportQuery()):
+            found += [repr(row) for row in page.rows]
+            found += [sorted(page.resources.values()), sorted(page.scopes.values())] * (not found)
+    return found
+
+
+def many(count: int, **fields: Any) -> list[Any]:
+    """Return log records of three components, a second apart, in the oldest day of the tests."""
+    return [
+        log_row(
+            time=BASE_US + n * 1_000_000,
+            component=COMPONENTS[n % 3],
+            body=f"message {n}",
+            severity_number=n % 20 + 1,
+            trace_id=(n // 8 + 1).to_bytes(16, "big"),
+            **fields,
+        )
+        for n in range(count)
+    ]
+
+
+async def all_logs(reader: Reader) -> AsyncIterator[Any]:
+    """Yield every log record, a page at a time."""
+    cursor = None
+    while True:
+        page = await reader.find_logs(LogQuery(limit=1000, cursor=cursor))
+        for entry in page.items:
+            yield entry
+        if (cursor := page.next_cursor) is None:
+            return

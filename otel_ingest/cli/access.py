@@ -72,6 +72,7 @@ def _config(settings: Settings, url: str, role: str | None) -> StorageConfig:
         writers=settings.writers,
         readers=settings.readers,
         read_timeout_s=settings.read_timeout_s,
+        cold_url=settings.cold_url,
     )
 
 

@@ -21,6 +21,7 @@ from otel_ingest.config import Settings
 from otel_ingest.tls import EXPIRY_WARNING, TlsError, load
 from otel_ingest.tls_settings import SIDES
 from storage import health, roles, tokens
+from storage.cold.upkeep import missing_files
 from storage.columns import TELEMETRY_TABLES
 from storage.engine import AsyncEngine, read_engine, write_engine
 from storage.errors import StoreError
@@ -149,6 +150,7 @@ async def _store(settings: Settings, way: Access) -> list[Check]:
     ]
     found = f"{len(there)}; {'none of today for ' + ', '.join(missing) if missing else 'today is there'}"
     checks += [Check("partitions", "wrong" if missing else "ok", found), _packing(settings, there, now)]
+    checks += await _cold(settings, way, there)
     checks.append(_retention(await _with(write_engine(way.owning(settings)), retention.rules)))
     valid = [t for t in known if t.revoked_at is None and (t.expires_at is None or t.expires_at > datetime.now(UTC))]
     return [*checks, _tokens(settings, {t.role for t in valid}, len(valid))]
@@ -163,6 +165,22 @@ def _packing(settings: Settings, there: list[PartitionState], now: datetime) -> 
     late = [p.name for p in there if p.state == "closed" and p.rows and p.until <= edge]
     waiting = f"; {len(late)} wait for a day and more, {late[0]} first: see the server's log" if late else ""
     return Check("packing", "warning" if late else "ok", f"{packed} partitions are packed{waiting}")
+
+
+async def _cold(settings: Settings, way: Access, there: list[PartitionState]) -> list[Check]:
+    """Return how much is in cold files, and whether each can be read here."""
+    mine = [p for p in there if p.cold_records]
+    if not mine and not settings.cold_url:
+        return [Check("cold", "ok", "off; nothing is in cold files")]
+    held = f"{sum(p.cold_records for p in mine):,} records of {len(mine)} partitions in cold files"
+    engine = write_engine(way.owning(settings))
+    try:
+        lacking = await _with(engine, partial(missing_files, url=settings.cold_url))
+    except StoreError as error:
+        return [Check("cold", "wrong", f"{held}: {error}")]
+    if lacking:
+        return [Check("cold", "wrong", f"{held}: {len(lacking)} files are missing, {lacking[0]} first")]
+    return [Check("cold", "ok", f"{held}; all are there")]
 
 
 async def _with(engine: AsyncEngine, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:

@@ -1,4 +1,4 @@
-"""Packing by itself: `partitions pack` as a process of its own, so that receiving loses no turn of its core to it."""
+"""Packing and going cold by themselves: `partitions pack` and `cold` as processes, so that receiving loses no turn."""
 
 import asyncio
 import json
@@ -12,11 +12,11 @@ from otel_ingest.config import Settings
 from otel_ingest.ending import end
 
 _log = structlog.get_logger(__name__)
-_COMMAND = ("-m", "otel_ingest", "partitions", "pack", "--json")
+_COMMAND = ("-m", "otel_ingest", "partitions")
 
 
 class PackProcess:
-    """One process that packs what is due, at most; it may end at any moment without harm."""
+    """One process at a time that packs what is due, or moves it into cold files; it may end at any moment unharmed."""
 
     def __init__(self, settings: Settings, access: Access) -> None:
         """Take the settings, and the way to PostgreSQL: only the owner may pack."""
@@ -26,25 +26,39 @@ class PackProcess:
         self._warned = False
 
     def begin(self) -> None:
-        """Start to pack what is due, unless that is off or going on already."""
-        if not self._settings.pack_after_days or (self._task is not None and not self._task.done()):
+        """Start with what is due, unless that is off or going on already."""
+        is_on = self._settings.pack_after_days or self._settings.cold_after_days
+        if not is_on or (self._task is not None and not self._task.done()):
             return
         if self._owner is not None:
-            self._task = asyncio.create_task(self._pack(self._owner))
+            self._task = asyncio.create_task(self._both(self._owner))
         elif not self._warned:
             self._warned = True
-            _log.warning("partitions are not packed: run `otel-ingest partitions pack` with the owner's URL, by cron")
+            _log.warning(
+                "partitions are neither packed nor moved: run `otel-ingest partitions pack` and `partitions cold` with "
+                "the owner's URL, by cron"
+            )
 
     async def stop(self) -> None:
         """End it."""
         await end(self._task)
 
-    async def _pack(self, owner: str) -> None:
-        """Run the command; a line of its answer is a line of the log."""
-        told = {"OTEL_INGEST_DATABASE_URL": owner, "OTEL_INGEST_PACK_AFTER_DAYS": str(self._settings.pack_after_days)}
+    async def _both(self, owner: str) -> None:
+        """Let go cold what is to, for it need not be packed before; then pack."""
+        settings = self._settings
+        if settings.cold_after_days:
+            told = {"COLD_URL": settings.cold_url, "COLD_AFTER_DAYS": str(settings.cold_after_days)}
+            await self._run(owner, ("cold", "--by-itself", "--json"), told, "went cold")
+        if settings.pack_after_days:
+            await self._run(owner, ("pack", "--json"), {"PACK_AFTER_DAYS": str(settings.pack_after_days)}, "packed")
+
+    async def _run(self, owner: str, command: tuple[str, ...], told: dict[str, str], done: str) -> None:
+        """Run a command; a line of its answer is a line of the log."""
+        told = {f"OTEL_INGEST_{name}": value for name, value in ({"DATABASE_URL": owner} | told).items()}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *_COMMAND,
+            *command,
             env=os.environ | told,  # noqa: TID251 - the environment of a process we start
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -55,6 +69,7 @@ class PackProcess:
             if process.returncode is None:
                 process.terminate()
         for line in out.splitlines():
-            _log.info("packed", **json.loads(line))
+            _log.info(done, **json.loads(line))
         if process.returncode:
-            _log.warning("packing ended early, and goes on in a while", reason=errors.decode(errors="replace").strip())
+            reason = errors.decode(errors="replace").strip()
+            _log.warning("a part of the upkeep of partitions ended early, and goes on in a while", reason=reason)

@@ -12,6 +12,7 @@ import typer
 from otel_ingest.cli import access
 from otel_ingest.cli.common import DatabaseUrl, DataDir, Json, load_settings, print_rows, run
 from otel_ingest.config import Settings
+from storage.cold.upkeep import thaw
 from storage.columns import TELEMETRY_TABLES
 from storage.engine import AsyncEngine, write_engine
 from storage.packing.packer import pack_partition, to_pack, unpack_partition
@@ -19,7 +20,7 @@ from storage.partitions import list_partitions
 
 _TABLES = tuple(t.name for t in TELEMETRY_TABLES)
 # Behind whatever receives and answers on this machine.
-_NICE = 10
+NICE = 10
 
 Tables = Annotated[list[str] | None, typer.Option("--table", help=f"{', '.join(_TABLES)}; repeatable [all]")]
 Before = Annotated[str | None, typer.Option("--before", help="Day (2026-11-24, UTC): partitions of earlier days")]
@@ -47,12 +48,12 @@ def pack(
     records are stored. A line a partition: what moved, and its bytes before and after.
     """
     settings = load_settings(data_dir=data_dir, database_url=database_url)
-    chosen = _tables(tables)
-    edge = _edge(before) or datetime.now(UTC) - timedelta(days=settings.pack_after_days)
-    os.nice(_NICE)
+    chosen = tables_of(tables)
+    edge = edge_of(before) or datetime.now(UTC) - timedelta(days=settings.pack_after_days)
+    os.nice(NICE)
 
     async def work() -> list[Any]:
-        async with _engine(settings) as engine:
+        async with owner_engine(settings) as engine:
             found = await to_pack(engine, edge, chosen)
             return found if dry_run else [await pack_partition(engine, partition) for partition in found]
 
@@ -66,23 +67,27 @@ def unpack(
     database_url: DatabaseUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Make rows again of packed records, all of them or those of days before --before. Needed before a downgrade."""
+    """Make rows again of packed and cold records, all or those of days before --before. Needed before a downgrade."""
     settings = load_settings(data_dir=data_dir, database_url=database_url)
-    chosen = _tables(tables)
-    edge = _edge(before) or datetime.now(UTC)
-    os.nice(_NICE)
+    chosen = tables_of(tables)
+    edge = edge_of(before) or datetime.now(UTC)
+    os.nice(NICE)
 
     async def work() -> list[dict[str, Any]]:
-        async with _engine(settings) as engine:
+        async with owner_engine(settings) as engine:
             found = [p for p in await list_partitions(engine) if p.table in chosen and p.until <= edge]
-            counts = [(p, await unpack_partition(engine, p)) for p in found]
+            counts = []
+            for partition in found:
+                await thaw(engine, settings.cold_url, partition)
+                counts.append((partition, await unpack_partition(engine, partition)))
         return [{"table": p.table, "partition": p.name, "records": count} for p, count in counts if count]
 
     print_rows(run(work()), as_json=as_json)
 
 
 @asynccontextmanager
-async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+async def owner_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """Yield the owner's engine on the configured PostgreSQL, or on the embedded one that runs. Raises StoreError."""
     engine = write_engine((await access.running(settings)).owning(settings))
     try:
         yield engine
@@ -90,7 +95,7 @@ async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
-def _tables(names: list[str] | None) -> list[str]:
+def tables_of(names: list[str] | None) -> list[str]:
     """Return the tables that are named; exit 2 for one that is none."""
     for name in names or ():
         if name not in _TABLES:
@@ -99,7 +104,7 @@ def _tables(names: list[str] | None) -> list[str]:
     return names or list(_TABLES)
 
 
-def _edge(before: str | None) -> datetime | None:
+def edge_of(before: str | None) -> datetime | None:
     """Return the beginning of a day; exit 2 where it is none."""
     if before is None:
         return None

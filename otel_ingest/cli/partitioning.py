@@ -14,7 +14,7 @@ from mcp_tools import render
 from mcp_tools.answers import Answer
 from mcp_tools.dispatch import call
 from mcp_tools.errors import UserInputError
-from otel_ingest.cli import access, packing
+from otel_ingest.cli import access, cold, packing
 from otel_ingest.cli.acting import open_acting
 from otel_ingest.cli.common import DatabaseUrl, DataDir, Json, load_settings, print_rows, run
 from otel_ingest.config import Settings
@@ -29,7 +29,9 @@ T = TypeVar("T")
 # Who types the command waits for it; what is left is done by the next upkeep.
 _APPLY_S_MAX = 3600.0
 
-partitions_app = typer.Typer(help="Look at partitions; plan and do what is due; pack them; set periods and retention.")
+partitions_app = typer.Typer(
+    help="Look at partitions; plan and do what is due; pack them, or let them go cold; set periods and retention."
+)
 retention_app = typer.Typer(help="How long records are kept: show, set and unset rules.")
 partitions_app.add_typer(retention_app, name="retention")
 
@@ -45,6 +47,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.add_typer(partitions_app, name="partitions")
     packing.register(partitions_app)
+    cold.register(partitions_app)
 
 
 @partitions_app.callback(invoke_without_command=True)
@@ -53,8 +56,8 @@ def show(
 ) -> None:
     """List the partitions, one a line.
 
-    Table, name, from, to, state (open, closed or packed), rows that are not packed (estimated by PostgreSQL), packed
-    records, bytes with indexes and blocks.
+    Table, name, from, to, state (open, closed, packed or cold), rows (estimated by PostgreSQL), packed records, bytes
+    with indexes and blocks, records in cold files, bytes of these.
     """
     if context.invoked_subcommand is not None:
         return

@@ -84,7 +84,7 @@ def unpack(form: str, data: bytes, count: int) -> bytes:
             values = _summed(values, width)
     except (zstd.ZstdError, ValueError, IndexError, struct.error) as error:
         raise DamagedBlockError(f"a column of a block cannot be unpacked: {error}") from error
-    return _with_lengths(values, width)
+    return with_lengths(values, width)
 
 
 def _squeezed(data: bytes) -> bytes:
@@ -128,7 +128,7 @@ def _signed(word: int, width: int) -> int:
     return word - (1 << 8 * width) if word >> 8 * width - 1 else word
 
 
-def _with_lengths(values: bytes, width: int) -> bytes:
+def with_lengths(values: bytes, width: int) -> bytes:
     """Return values of one width as elements, without a step of Python for each."""
     stride = _LENGTH_BYTES + width
     out = bytearray((struct.pack("!i", width) + bytes(width)) * (len(values) // width))

@@ -18,6 +18,7 @@ import psycopg
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncResult
 
+from storage.cold.lookup import cold_candidates
 from storage.dberrors import translate
 from storage.models import TABLES
 from storage.packing.lookup import (
@@ -223,7 +224,10 @@ class PackedConnection(AsyncConnection):
         With an order it holds all records beyond some edge, and none before it, until it holds all there are.
         """
         blocks = await candidates(self, table, reading.needs)
-        order, unpacker = reading.order, Unpacker(self, reading, self.bytes_max)
+        assert self._state is not None  # noqa: S101 - asked for before
+        if table in self._state.cold:
+            blocks += await cold_candidates(self, table, reading.needs)
+        order, unpacker = reading.order, Unpacker(self, table, reading, self.bytes_max)
         wanted = order.limit if order is not None else reading.enough
         if order is not None:
             blocks.sort(key=lambda block: _beyond(block, order).value, reverse=order.descending)

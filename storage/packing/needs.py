@@ -36,8 +36,8 @@ TRANSACTION = "xmin"
 """The system column that tells of which transaction a row is; packed with the others (a new row has another)."""
 _HASHES = 1 << 20
 # Letters beyond ASCII that some locale takes for the other case of one within.
-_ALMOST_ASCII = tuple(letter.encode() for letter in "\N{KELVIN SIGN}\u0130\u0131")
-_MISSING = object()
+ALMOST_ASCII = tuple(letter.encode() for letter in "\N{KELVIN SIGN}\u0130\u0131")
+MISSING = object()
 _PATTERN = re.compile(r"[%_/\\]")
 _WORD = re.compile(r"\w+")
 
@@ -64,6 +64,9 @@ class Need:
     status_code: int | None = None
     bodies: list[str] = field(default_factory=list)
     """Texts that the body contains, whatever its case."""
+    conditions: list[Any] = field(default_factory=list)
+    """All conditions that must hold, understood or not, of which those on ``occurrence`` are on the table."""
+    occurrence: Any = None
 
     def keeps(self, columns: Callable[[str], bytes]) -> bool:
         """Whether some record of a block may be within, by the elements of its columns; False is certain."""
@@ -85,7 +88,7 @@ def _may_contain(bodies: bytes, text: str) -> bool:
         return True
     if bodies.isascii() or text.lower().encode() in bodies.lower():
         return text.lower().encode() in bodies.lower()
-    return any(letter in bodies for letter in _ALMOST_ASCII)
+    return any(letter in bodies for letter in ALMOST_ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +189,14 @@ def _of(source: Any, table: Table) -> bool:
 
 
 def _need(select: Select[Any], occurrence: FromClause) -> Need:
-    need = Need()
-    for condition in _conjunction(select.whereclause):
+    need = Need(conditions=list(_conjunction(select.whereclause)), occurrence=occurrence)
+    for condition in need.conditions:
         if isinstance(condition, BinaryExpression):
             _narrow(need, condition, occurrence)
     return need
 
 
-def _inner(element: Any) -> Any:
+def inner(element: Any) -> Any:
     """Return what stands in brackets."""
     while isinstance(element, Grouping):
         element = element.element
@@ -202,7 +205,7 @@ def _inner(element: Any) -> Any:
 
 def _conjunction(clause: Any) -> Iterator[Any]:
     """Yield the conditions that must all hold."""
-    clause = _inner(clause)
+    clause = inner(clause)
     if isinstance(clause, BooleanClauseList) and clause.operator is operators.and_:
         for part in clause.clauses:
             yield from _conjunction(part)
@@ -212,14 +215,14 @@ def _conjunction(clause: Any) -> Iterator[Any]:
 
 def _narrow(need: Need, condition: BinaryExpression[Any], occurrence: FromClause) -> None:
     """Take a comparison of a column of ours, or of a row of columns by its first, into account."""
-    column, value = _inner(condition.left), _inner(condition.right)
+    column, value = inner(condition.left), inner(condition.right)
     compare: Any = condition.operator
     if isinstance(column, Tuple) and isinstance(value, Tuple):
-        column, value, compare = column.clauses[0], value.clauses[0], _ORDERINGS.get(compare)
+        column, value, compare = column.clauses[0], value.clauses[0], ORDERINGS.get(compare)
     if not isinstance(column, ColumnClause) or column.table is not occurrence or compare is None:
         return
-    known = _value(value)
-    if known is _MISSING or known is None:
+    known = value_of(value)
+    if known is MISSING or known is None:
         return
     narrow = _NARROWINGS.get(column.name)
     if narrow is not None:
@@ -227,7 +230,7 @@ def _narrow(need: Need, condition: BinaryExpression[Any], occurrence: FromClause
 
 
 # A row that is less than another is at most as much by its first column.
-_ORDERINGS: dict[Any, Any] = {
+ORDERINGS: dict[Any, Any] = {
     operator.lt: operator.le,
     operator.le: operator.le,
     operator.gt: operator.ge,
@@ -235,12 +238,12 @@ _ORDERINGS: dict[Any, Any] = {
 }
 
 
-def _value(element: Any) -> Any:
-    """Return the value a statement compares with, or _MISSING."""
-    element = _inner(element)
+def value_of(element: Any) -> Any:
+    """Return the value a statement compares with, or MISSING."""
+    element = inner(element)
     if isinstance(element, BindParameter) and not element.required:
         return element.effective_value
-    return _MISSING
+    return MISSING
 
 
 def _by_time(need: Need, compare: Any, value: Any) -> None:

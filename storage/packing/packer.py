@@ -195,10 +195,11 @@ async def to_pack(engine: AsyncEngine, before: datetime, tables: Sequence[str]) 
     try:
         async with engine.connect() as connection:
             now = (await connection.execute(func.clock_timestamp().select())).scalar_one()
-            return [p for p in partitions if p.until <= now - AGE_MIN and await _has_rows(connection, p.name)]
+            return [p for p in partitions if p.until <= now - AGE_MIN and await has_rows(connection, p.name)]
     except (SQLAlchemyError, OSError) as error:
         raise translate(error) from error
 
 
-async def _has_rows(connection: AsyncConnection, partition: str) -> bool:
+async def has_rows(connection: AsyncConnection, partition: str) -> bool:
+    """Whether a partition has rows that are not packed. Raises SQLAlchemyError."""
     return bool((await connection.execute(text(f"SELECT EXISTS (SELECT 1 FROM {partition})"))).scalar_one())  # noqa: S608

@@ -58,15 +58,16 @@ async def _surface_of(
     asked = shadowed(question, [Shadow(None, table.name, columns, parts)])
     keys = [(row.time, row.id) for row in await connection.execute(asked)] if parts else []
     matching = {number_element(identifier) for _, identifier in keys}
-    touched = {row.id: (row, part) for row, part in zip(rows, parts, strict=True) if matching & set(_ids(part))}
+    touched = {row.id: (row, part) for row, part in zip(rows, parts, strict=True) if matching & set(ids_of(part))}
     gone = delete(packed_blocks).where(found.id.in_(list(touched))).returning(found.id)
     ours = [touched[i] for i in (await connection.execute(gone)).scalars()] if touched else []
-    taken, kept = await asyncio.to_thread(_divided, table.name, ours, matching)
+    left = [(row.component, part) for row, part in ours]
+    taken, kept = await asyncio.to_thread(divided, table.name, left, matching)
     if kept:
         await connection.execute(insert(packed_blocks), kept)
     if taken:
-        await _insert_rows(connection, table.name, taken)
-    there = {identifier for part in taken for identifier in _ids(part)}
+        await insert_rows(connection, table.name, taken)
+    there = {identifier for part in taken for identifier in ids_of(part)}
     return [key for key in keys if number_element(key[1]) in there]
 
 
@@ -79,7 +80,7 @@ async def unpack_some(connection: AsyncConnection, table: str, since: datetime, 
     rows = (await connection.execute(gone)).all()
     parts = await asyncio.to_thread(lambda: [_part(row, names(table)) for row in rows])
     if parts:
-        await _insert_rows(connection, table, parts)
+        await insert_rows(connection, table, parts)
     return sum(part.records for part in parts)
 
 
@@ -98,17 +99,21 @@ def _elements(part: Part, column: str) -> list[bytes]:
     return split(joined(0, part.records, part.columns[column].elements, has_null=False))
 
 
-def _ids(part: Part) -> list[bytes]:
+def ids_of(part: Part) -> list[bytes]:
+    """PURE: return the ids of records as elements."""
     return _elements(part, "id")
 
 
-def _divided(
-    table: str, touched: Sequence[tuple[Any, Part]], matching: set[bytes]
+def divided(
+    table: str, touched: Sequence[tuple[str, Part]], matching: set[bytes]
 ) -> tuple[list[Part], list[dict[str, Any]]]:
-    """PURE: return the records that match, as parts, and the rows of the blocks of the others."""
+    """PURE: return the records whose ids match, as parts, and the rows of the blocks of the others.
+
+    ``touched``: the component and the columns of each block that is to be.
+    """
     taken, kept = [], []
-    for row, part in touched:
-        chosen = [identifier in matching for identifier in _ids(part)]
+    for component, part in touched:
+        chosen = [identifier in matching for identifier in ids_of(part)]
         columns = {name: _elements(part, name) for name in packed_names(table)}
         taken.append(_only(part, columns, chosen))
         if not all(chosen):
@@ -117,8 +122,20 @@ def _divided(
                 name: joined(types_of(table)[name].oid, rest.records, column.elements, has_null=column.has_null)
                 for name, column in rest.columns.items()
             }
-            kept.append(block_row(table, row.component, arrays, make(arrays)))
+            kept.append(block_row(table, component, arrays, make(arrays)))
     return taken, kept
+
+
+def pieces(part: Part, records: int) -> list[Part]:
+    """PURE: return the same records in parts of at most so many."""
+    columns = {name: (_elements(part, name), column.has_null) for name, column in part.columns.items()}
+    return [
+        Part(
+            min(records, part.records - at),
+            {n: PackedColumn(b"".join(e[at : at + records]), has_null) for n, (e, has_null) in columns.items()},
+        )
+        for at in range(0, part.records, records)
+    ]
 
 
 def _only(part: Part, columns: dict[str, list[bytes]], chosen: list[bool]) -> Part:
@@ -129,7 +146,7 @@ def _only(part: Part, columns: dict[str, list[bytes]], chosen: list[bool]) -> Pa
     return Part(sum(chosen), picked)
 
 
-async def _insert_rows(connection: AsyncConnection, table: str, parts: Sequence[Part]) -> None:
+async def insert_rows(connection: AsyncConnection, table: str, parts: Sequence[Part]) -> None:
     """Insert unpacked records with the ids they have; their partition is attached for as long as they are there."""
     columns = names(table)
     listed = ", ".join(columns)

@@ -27,7 +27,8 @@ class Held:
 
     ``state``: attached; detaching, where a detach was cut off; or expired, detached by retention and not dropped yet.
     ``made_at``: None where it is not known. ``empty``: no row is in it. ``done``: which split of the rules was carried
-    out in it, while no row was added since.
+    out in it, while no row was added since. ``cold_records``, ``cold_bytes``: in files beside PostgreSQL
+    (``storage.cold``), not among ``rows`` and ``bytes``.
     """
 
     table: str
@@ -39,6 +40,8 @@ class Held:
     made_at: datetime | None = None
     empty: bool = False
     done: str = ""
+    cold_records: int = 0
+    cold_bytes: int = 0
 
     @property
     def signal(self) -> str:

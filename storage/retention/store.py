@@ -46,10 +46,13 @@ WHERE n.nspname = current_schema() AND NOT c.relispartition
 """)
 
 
-_PACKED = text("""
-SELECT EXISTS (
-  SELECT FROM packed_blocks WHERE table_name = :table AND last_time >= :since AND first_time < :until)
+_COLD = text("""
+SELECT f.table_name, f.since, sum(c.records)::bigint AS records, sum(f.bytes)::bigint AS bytes
+FROM cold_files f JOIN (SELECT file_id, sum(records) AS records FROM cold_chunks GROUP BY file_id) c ON c.file_id = f.id
+GROUP BY f.table_name, f.since
 """)
+_ELSEWHERE = ("packed_blocks", "cold_chunks")
+_WITHIN = "SELECT EXISTS (SELECT FROM {} WHERE table_name = :table AND last_time >= :since AND first_time < :until)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,11 +123,27 @@ async def held(engine: AsyncEngine, known: Sequence[Rule], now: datetime) -> lis
 async def held_of(connection: AsyncConnection, known: Sequence[Rule], now: datetime) -> list[Held]:
     """``held`` in a transaction of the caller's. Raises SQLAlchemyError."""
     found = []
+    cold = await _cold(connection)
     for row in (await connection.execute(_HELD, {"tables": list(TABLES)})).all():
         partition = _held(row)
         if partition is not None:
+            records, size = cold.get((partition.table, partition.bounds.since), (0, 0))
+            partition = replace(partition, cold_records=records, cold_bytes=size)
             found.append(await _with_emptiness(connection, partition, known, now))
     return found
+
+
+async def _cold(connection: AsyncConnection) -> dict[tuple[str, datetime], tuple[int, int]]:
+    """Return records and bytes in cold files by table and the beginning of their partition."""
+    if not await _is_there(connection, "cold_chunks"):
+        return {}
+    rows = (await connection.execute(_COLD)).all()
+    return {(row.table_name, row.since): (int(row.records), int(row.bytes)) for row in rows}
+
+
+async def _is_there(connection: AsyncConnection, table: str) -> bool:
+    """Whether the schema has a table already: retention is carried out while it is upgraded, too."""
+    return (await connection.execute(text("SELECT to_regclass(:name)"), {"name": table})).scalar() is not None
 
 
 async def set_rule(
@@ -200,8 +219,10 @@ async def _with_emptiness(connection: AsyncConnection, partition: Held, known: S
 
 
 async def _holds_packed(connection: AsyncConnection, partition: Held) -> bool:
-    """Whether records of the partition are packed, where anything can be: then it has no rows, and is not empty."""
-    if (await connection.execute(text("SELECT to_regclass('packed_blocks')"))).scalar() is None:
-        return False
+    """Whether records of the partition are packed or cold, where any can be: it has no rows then, and is not empty."""
     edges = {"table": partition.table, "since": partition.bounds.since, "until": partition.bounds.until}
-    return bool((await connection.execute(_PACKED, edges)).scalar_one())
+    for table in _ELSEWHERE:
+        there = await _is_there(connection, table)
+        if there and (await connection.execute(text(_WITHIN.format(table)), edges)).scalar_one():
+            return True
+    return False

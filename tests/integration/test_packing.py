@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,40 +19,35 @@ from storage.config import StorageConfig
 from storage.deletion import delete_rows
 from storage.engine import write_engine
 from storage.errors import QuestionTooLarge
-from storage.export import pages
 from storage.filters import LogQuery
 from storage.models import log_records
 from storage.packing.connection import reading_connection
 from storage.packing.packer import pack_partition, to_pack, unpack_partition
 from storage.packing.removal import drop_blocks
 from storage.packing.states import partition_states
-from storage.pages import ExportQuery
 from storage.partitions import list_partitions
 from storage.reader import Reader
 from storage.reading.tail import WHOLE
-from storage.sink import PostgresSink
-from tests.factories import batch_of, log_row, now_us
-from tests.stores import BASE_US, COMPONENTS, DAY_US, NOT_OF_RECORDS, QUESTIONS, ROWS, answer
+from tests.factories import log_row, now_us
+from tests.stores import (
+    ASKED,
+    BASE_US,
+    DAY_US,
+    NOT_OF_RECORDS,
+    QUESTIONS,
+    STORES,
+    TABLES,
+    all_logs,
+    answer,
+    emptied,
+    exported,
+    many,
+    stored,
+)
 
 EXAMPLES = int(os.environ.get("PACKING_EXAMPLES", "4"))
 QUESTIONS_A_STORE = 12
-TABLES = list(ROWS)
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
-
-
-async def emptied(engine: AsyncEngine) -> None:
-    """Begin anew, with ids from 1."""
-    async with engine.begin() as connection:
-        await connection.execute(text("TRUNCATE log_records, spans, metric_points, packed_blocks"))
-        for table in TABLES:
-            await connection.execute(text(f"ALTER SEQUENCE {table}_id_seq RESTART"))
-
-
-async def stored(engine: AsyncEngine, store: dict[str, list[Any]]) -> None:
-    """Store the rows of each table."""
-    for table, rows in store.items():
-        if rows:
-            await PostgresSink(engine).write([batch_of(rows, ROWS[table][0])])
 
 
 async def pack(engine: AsyncEngine, chosen: Sequence[bool] = (True,) * 99) -> int:
@@ -61,24 +56,10 @@ async def pack(engine: AsyncEngine, chosen: Sequence[bool] = (True,) * 99) -> in
     return sum([(await pack_partition(engine, p)).records for p, yes in zip(found, chosen, strict=False) if yes])
 
 
-async def exported(engine: AsyncEngine) -> list[Any]:
-    """Return all that an export gives, in its order, resources and scopes included."""
-    found: list[Any] = []
-    for table, _ in ROWS.values():
-        async for page in pages(engine, table, ExportQuery()):
-            found += [repr(row) for row in page.rows]
-            found += [sorted(page.resources.values()), sorted(page.scopes.values())] * (not found)
-    return found
-
-
 async def ids(engine: AsyncEngine, table: str) -> list[int]:
     """Return the ids of a table's rows."""
     async with engine.connect() as connection:
         return list((await connection.execute(text(f"SELECT id FROM {table} ORDER BY time, id"))).scalars())  # noqa: S608
-
-
-STORES = st.fixed_dictionaries({name: st.lists(rows, max_size=40) for name, (_, rows) in ROWS.items()})
-ASKED = st.one_of([st.tuples(st.just(name), arguments) for name, arguments in QUESTIONS.items()])
 
 
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -124,21 +105,6 @@ def test_every_read_function_is_asked() -> None:
     functions = {n for n in vars(Reader) if not n.startswith("_") and callable(getattr(Reader, n))}
 
     assert functions - NOT_OF_RECORDS == set(QUESTIONS)
-
-
-def many(count: int, **fields: Any) -> list[Any]:
-    """Return log records of three components, a second apart, in the oldest day of the tests."""
-    return [
-        log_row(
-            time=BASE_US + n * 1_000_000,
-            component=COMPONENTS[n % 3],
-            body=f"message {n}",
-            severity_number=n % 20 + 1,
-            trace_id=(n // 8 + 1).to_bytes(16, "big"),
-            **fields,
-        )
-        for n in range(count)
-    ]
 
 
 async def test_what_is_packed_is_small_and_gone_from_the_rows(engine: AsyncEngine) -> None:
@@ -235,17 +201,6 @@ async def test_packing_is_no_news_to_a_tail(engine: AsyncEngine) -> None:
     await stored(engine, {"log_records": [log_row(body="new")]})
 
     assert [r.body for r in (await reader.tail_look(LogQuery(limit=50), begun.place, WHOLE)).records] == ["new"]
-
-
-async def all_logs(reader: Reader) -> AsyncIterator[Any]:
-    """Yield every log record, a page at a time."""
-    cursor = None
-    while True:
-        page = await reader.find_logs(LogQuery(limit=1000, cursor=cursor))
-        for entry in page.items:
-            yield entry
-        if (cursor := page.next_cursor) is None:
-            return
 
 
 async def test_unpacked_is_as_it_was(engine: AsyncEngine) -> None:
