@@ -79,10 +79,10 @@ roundtrip: $(VENV)/.dev ## N (10,000) generated requests of each signal over HTT
 bench-decode: $(VENV)/.dev ## CPU of a record from the body's bytes to its COPY row, without PostgreSQL
 	@$(BIN)/python -m benchmarks.decode $(ARGS)
 
-bench-pack: $(VENV)/.dev ## bytes a record unpacked and packed, and the same questions over both
+bench-pack bench-cold: $(VENV)/.dev ## bytes a record as rows, packed and cold, and the same questions over all three
 	@$(BIN)/python -m benchmarks.pack $(ARGS)
 
-.PHONY: bench-tools bench-pack
+.PHONY: bench-tools bench-pack bench-cold
 
 fuzz: $(VENV)/.dev ## a million damaged requests through wire and decode (ARGS="--inputs N", "--atheris SECONDS")
 	@case "$(ARGS)" in *--atheris*) $(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3';; esac

@@ -1,4 +1,4 @@
-"""`make bench-pack`: bytes a record unpacked and packed, what packing takes, and questions over both, in one run.
+"""`make bench-pack`, `make bench-cold`: bytes a record as rows, packed and cold, and questions over each, in one run.
 
 Records are those of `make bench` (8 attributes, 353 bytes as sent), spread over past days; the store is the
 embedded PostgreSQL with the indexes it has, and questions go through the read functions as the server asks them.
@@ -26,6 +26,7 @@ from otel_ingest.signals import LOGS
 from otel_ingest.wire.protobuf import parse_whole
 from storage import embedded, migrate
 from storage.batch import Batch
+from storage.cold.upkeep import freeze, to_freeze
 from storage.columns import LOG_RECORDS
 from storage.config import StorageConfig
 from storage.encoding import row_encoder
@@ -41,6 +42,7 @@ SIZE = """
 SELECT coalesce(sum(pg_total_relation_size(i.inhrelid)), 0) + pg_total_relation_size('packed_blocks')
 FROM pg_inherits i WHERE i.inhparent = 'log_records'::regclass
 """
+NOTED = "SELECT pg_total_relation_size('cold_files') + pg_total_relation_size('cold_chunks')"
 Question = Callable[[Reader], Awaitable[Any]]
 
 
@@ -89,6 +91,7 @@ def questions(days: int, trace_id: str, some_id: int) -> dict[str, Question]:
         f"newest 100 of a component in {days} days": lambda r: r.find_logs(LogQuery(component="service-3")),
         "a rare word in a day": lambda r: r.find_logs(LogQuery(text="customer 4711", **day)),
         "counts by hour and severity of a day": lambda r: r.log_counts(LogQuery(**day), ["severity"], 3600),
+        "an attribute in a day": lambda r: r.find_logs(LogQuery(attributes={"url.path": "/api/orders/49999"}, **day)),
         "a window of the last hour (nothing packed)": lambda r: r.find_logs(
             LogQuery(since_ns=time.time_ns() - 3_600_000_000_000)
         ),
@@ -114,15 +117,15 @@ async def run(records: int, days: int, rounds: int) -> None:
         server = await embedded.start(Path(directory) / "data")
         try:
             await migrate.upgrade(server.url)
-            await measure(server.url, records, days, rounds)
+            await measure(server.url, records, days, rounds, f"{directory}/cold")
         finally:
             await server.stop()
 
 
-async def measure(url: str, records: int, days: int, rounds: int) -> None:
-    """Fill, ask, pack, ask again."""
+async def measure(url: str, records: int, days: int, rounds: int, location: str) -> None:
+    """Fill, ask, pack, ask again, let go cold, ask again."""
     plain = url.replace("+psycopg", "")
-    engine = write_engine(StorageConfig(url))
+    engine = write_engine(StorageConfig(url, cold_url=location))
     sink = PostgresSink(engine)
     for batch in batches(records, days):
         await sink.write([batch])
@@ -133,22 +136,34 @@ async def measure(url: str, records: int, days: int, rounds: int) -> None:
         ).fetchone()
     assert row is not None
     count, trace_id, some_id = row
-    before = size_of(plain)
     asked = questions(days, trace_id, some_id)
-    unpacked = await timed(engine, asked, rounds)
+    sizes, took = {"rows": size_of(plain) / count}, {}
+    times = {"rows": await timed(engine, asked, rounds)}
     began = time.perf_counter()
     for partition in await to_pack(engine, datetime.now(UTC), ["log_records"]):
         await pack_partition(engine, partition)
-    took = time.perf_counter() - began
-    after = size_of(plain)
-    packed = await timed(engine, asked, rounds)
+    took["packed"] = time.perf_counter() - began
+    sizes["packed"] = size_of(plain) / count
+    times["packed"] = await timed(engine, asked, rounds)
+    began = time.perf_counter()
+    found = await to_freeze(engine, datetime.now(UTC), ["log_records"])
+    files = [moved async for moved in freeze(engine, location, found)]
+    took["cold"] = time.perf_counter() - began
+    sizes["cold"] = sum(moved.bytes for moved in files) / count
+    times["cold"] = await timed(engine, asked, rounds)
     await engine.dispose()
-    print(f"{count:,} records over {days} days: {before / count:.0f} bytes a record, packed {after / count:.1f}")
-    print(f"packed in {took:.1f} s, {count / took:,.0f} records/s")
-    table = Table("question", "rows, ms", "packed, ms", "ratio", box=None)
+    with psycopg.connect(plain) as connection:
+        noted = connection.execute(NOTED.encode()).fetchone()
+    assert noted is not None
+    print(f"{count:,} records over {days} days; bytes a record: {', '.join(f'{k} {v:.1f}' for k, v in sizes.items())}")
+    print(f"of cold records PostgreSQL keeps {int(noted[0]) / count:.2f} bytes each")
+    print("; ".join(f"{k} in {v:.1f} s, {count / v:,.0f} records/s" for k, v in took.items()))
+    table = Table("question", "rows, ms", "packed, ms", "cold, ms", "packed/rows", "cold/rows", box=None)
     for name in asked:
-        table.add_row(name, f"{unpacked[name]:.1f}", f"{packed[name]:.1f}", f"{packed[name] / unpacked[name]:.1f}")
-    Console(width=110).print(table)
+        each = [times[form][name] for form in ("rows", "packed", "cold")]
+        ratios = [f"{each[1] / each[0]:.1f}", f"{each[2] / each[0]:.1f}"]
+        table.add_row(name, *(f"{ms:.1f}" for ms in each), *ratios)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

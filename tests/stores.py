@@ -136,7 +136,7 @@ QUESTIONS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
     "calls": st.tuples(_times, _times),
 }
 TABLES = list(ROWS)
-NOT_OF_RECORDS = {"store_info", "ping", "retention", "tail_begin", "tail_look"}
+NOT_OF_RECORDS = {"store_info", "ping", "retention", "tail_begin", "tail_look", "packed_until"}
 
 
 async def answer(reader: Reader, name: str, arguments: tuple[Any, ...]) -> Any:
