@@ -79,5 +79,7 @@ def hex_id(value: str, name: str, digits: int) -> str:
     """Return an id in lower-case hex; dashes of a UUID are taken out."""
     text = value.strip().replace("-", "").lower()
     if len(text) != digits or not _HEX.match(text):
-        raise UserInputError("INVALID_ID", f"{name}={value[:60]!r} must be {digits} hexadecimal digits")
+        one_of_a_span = name == "trace_id" and len(text) == 16 and _HEX.match(text)  # noqa: PLR2004
+        what = f'; these 16 are of a span, which logger_query(query="span_id:{text}") finds' if one_of_a_span else ""
+        raise UserInputError("INVALID_ID", f"{name}={value[:60]!r} must be {digits} hexadecimal digits{what}")
     return text

@@ -8,6 +8,7 @@ from mcp_tools import arguments as read
 from mcp_tools import render, trace_pages
 from mcp_tools.answers import Answer, Arguments, Asked
 from mcp_tools.errors import UserInputError
+from mcp_tools.not_stored import ARRIVING_NS, reason_for
 from mcp_tools.trace_lines import Drawing, main_root, span_title
 from mcp_tools.trace_shape import Shape, above, below, shape_of
 from storage.reader import Reader
@@ -16,8 +17,6 @@ from storage.views import SpanNode, TraceOutline
 View = Literal["summary", "tree", "critical_path", "errors", "logs", "spans", "full"]
 # What stands around the lines: header, state, hints, twice.
 _ENVELOPE_TOKENS = 200
-# SDKs export every few seconds; what came later than this after the last record is not waited for.
-ARRIVING_NS = 30 * read.NS
 _ERRORS_SHOWN = 5
 _PATH_SHOWN = 8
 _SPAN_IDS_MAX = 50
@@ -35,7 +34,7 @@ class TraceArguments(Arguments):
     focus_span: str | None = Field(None, description="Only this span (16 hex digits) and below; summary and tree")
     span_ids: list[str] = Field(default=[], max_length=_SPAN_IDS_MAX, description="Only these spans, in full")
     include_logs: bool = True
-    at: str | None = Field(None, description="About when it was: tells an expired trace from one never seen")
+    at: str | None = Field(None, description="About when it was; where a trace is not found it tells why")
     cursor: str | None = None
 
 
@@ -44,7 +43,7 @@ async def logger_trace(reader: Reader, args: TraceArguments, asked: Asked) -> An
     trace_id = read.hex_id(args.trace_id, "trace_id", 32)
     outline = await reader.trace_outline(trace_id)
     if outline is None:
-        raise await _not_stored(reader, trace_id, args.at, asked.now_ns)
+        raise await reason_for(reader, trace_id, args.at, asked.now_ns)
     view = args.view or ("full" if args.span_ids else "summary")
     shape = shape_of(outline.spans)
     header, state = _header(outline, shape), _state(outline, shape, asked.now_ns)
@@ -210,32 +209,3 @@ def _state(outline: TraceOutline, shape: Shape, now_ns: int) -> str:
     if skewed:
         parts.append(f"clock skew: {', '.join(skewed[:5])} (moved to fit below their parents)")
     return "; ".join(parts)
-
-
-async def _not_stored(reader: Reader, trace_id: str, at: str | None, now_ns: int) -> UserInputError:
-    """Return why nothing is stored of a trace: expired, never seen, or not here yet."""
-    info = await reader.store_info()
-    oldest = min((t for t in info.oldest_ns.values() if t), default=None)
-    newest = max((t for t in info.newest_ns.values() if t), default=None)
-    if oldest is None or newest is None:
-        return UserInputError("UNKNOWN_TRACE", f"no trace {trace_id}: nothing is stored yet")
-    when = read.time_ns(at, "at", now_ns) if at else None
-    edge = f"the oldest record kept is of {render.time_of(oldest)}"
-    if when is not None and when < oldest:
-        return UserInputError(
-            "EXPIRED", f"nothing is kept of {render.time_of(when)} any more, trace {trace_id} included: {edge}"
-        )
-    if when is not None and now_ns - when < ARRIVING_NS:
-        return UserInputError(
-            "NOT_YET",
-            f"nothing of trace {trace_id} is here yet; SDKs send every few seconds. Ask again in a moment. The newest "
-            f"record is {render.duration(max(now_ns - newest, 0))} old.",
-        )
-    seen = "it was never seen (never sent, or not sampled)" if when is not None else (
-        "it was never seen, or is older than that, or is still on its way (SDKs send every few seconds); "
-        "at= tells which"
-    )  # fmt: skip
-    return UserInputError(
-        "UNKNOWN_TRACE",
-        f"no span or log record of trace {trace_id} is stored; {edge}; {seen}. logger_search_traces finds others.",
-    )

@@ -14,10 +14,12 @@ from mcp_tools.trace_lines import Drawn
 from storage.columns import SPANS
 from storage.reader import Reader
 from storage.sink import PostgresSink
+from storage.views import Spooled
 from tests.factories import batch_of, log_row, now_us, span_row
 from tests.property.test_trace_lines import stands_for
 
 TRACE = b"\x0c" * 16
+DAY_US = 86_400 * 10**6
 VIEWS = ("summary", "tree", "critical_path", "errors", "logs", "spans", "full")
 
 
@@ -154,12 +156,59 @@ async def test_what_cannot_be_found_is_told_apart(engine: AsyncEngine) -> None:
     await store(engine, checkout(now_us() - 600_000_000))
 
     assert await code() == "UNKNOWN_TRACE"
-    assert await code(at="2h") == "EXPIRED"
+    assert await code(at="2h") == "UNKNOWN_TRACE"
+    assert await code(at="31d") == "EXPIRED"
     assert await code(at="5m") == "UNKNOWN_TRACE"
     assert await code(at="1s") == "NOT_YET"
     assert await code(trace_id=TRACE.hex(), focus_span="00000000000000ff") == "UNKNOWN_SPAN"
     assert await code(trace_id=TRACE.hex(), view="logs", cursor="k1.x") == "INVALID_CURSOR"
     assert "still arriving" not in (await trace(engine)).text
+
+
+async def _why(engine: AsyncEngine, trace_id: str, **arguments: Any) -> str:
+    """Return what is said of a trace that is not stored."""
+    with pytest.raises(UserInputError) as caught:
+        await call(Reader(engine), "read", "logger_trace", {"trace_id": trace_id} | arguments)
+    return str(caught.value)
+
+
+def _uuid7(at_us: int) -> str:
+    return f"{at_us // 1000:012x}7{'a' * 3}8{'b' * 15}"
+
+
+async def test_what_an_id_tells_of_its_time_is_used(engine: AsyncEngine) -> None:
+    """A UUIDv7 always; the first digits, as of X-Ray, where the ids of this store begin with the time."""
+    now = now_us()
+    await store(engine, checkout(now - 600_000_000))
+    xray = [span_row(time=now - n, trace_id=(now // 10**6).to_bytes(4, "big") + bytes([n] * 12)) for n in range(9)]
+    by_xray = f"{now // 10**6 - 40 * 86_400:08x}{'c' * 24}"
+
+    assert (await _why(engine, _uuid7(now - 40 * DAY_US))).startswith("EXPIRED: trace ")
+    assert (await _why(engine, _uuid7(now))).startswith("NOT_YET")
+    assert "records of that time are kept: it was never stored" in await _why(engine, _uuid7(now - 300_000_000))
+    assert "nothing expires here before 30d" in await _why(engine, _uuid7(now + 9 * DAY_US))  # no time of ours
+    assert (await _why(engine, by_xray)).startswith("UNKNOWN_TRACE")  # a random id would look like this
+    await PostgresSink(engine).write([batch_of(xray, SPANS)])
+    assert "EXPIRED" in await _why(engine, by_xray)
+    assert "the ids of this store begin with the time" in await _why(engine, by_xray)
+
+
+async def test_what_cannot_be_told_is_not_told(engine: AsyncEngine) -> None:
+    """Without a time: whether anything can have expired at all, and what waits in a spool."""
+    await store(engine, checkout(now_us() - 600_000_000))
+    assert "nothing expires here before 30d, and the oldest record is of" in await _why(engine, "f" * 32)
+
+    await store(engine, checkout(now_us() - 29 * DAY_US - DAY_US // 2))
+    unknown = await _why(engine, "f" * 32)
+    assert "it has expired (30d are kept); else it was never stored" in unknown
+    assert "at= (about when it was) tells which" in unknown
+
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("UPDATE retention_rules SET keep_s = NULL WHERE signal = 'spans'")
+    assert "nothing expires here, and" in await _why(engine, "f" * 32)
+    spooled = Spooled(requests=2, records=7, bytes=9, set_aside_bytes=0, oldest_s=1.0, state="")
+    with pytest.raises(UserInputError, match="7 records that were received wait to be stored"):
+        await call(Reader(engine, lambda: spooled), "read", "logger_trace", {"trace_id": "f" * 32})
 
 
 async def test_a_trace_that_misses_a_parent_says_whether_it_may_come(engine: AsyncEngine) -> None:

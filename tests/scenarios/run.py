@@ -1,6 +1,7 @@
 """Runs a scenario's policy and tells whether, and how cheaply, its facts were found."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -10,7 +11,7 @@ from mcp_tools.render import CHARS_A_TOKEN
 from storage.reader import Reader
 from storage.sink import PostgresSink
 from tests.scenarios.shop import Shop
-from tests.scenarios.table import Scenario
+from tests.scenarios.table import Scenario, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,18 @@ class Outcome:
         return not self.missing and not self.distracted
 
 
-async def run(engine: AsyncEngine, scenario: Scenario, seed: int = 1) -> Outcome:
-    """Plant the fault, follow the policy to its end or until all facts were found."""
+async def plant(engine: AsyncEngine, scenario: Scenario, seed: int = 1) -> None:
+    """Have the shop at work, with the fault."""
     shop = Shop(seed)
     scenario.plant(shop)
     await shop.store(PostgresSink(engine))
+
+
+async def follow(engine: AsyncEngine, scenario: Scenario, policy: Sequence[Step] | None = None) -> Outcome:
+    """Follow the scenario's policy, or another, to its end or until all facts were found."""
     answers, texts = [], []
     missing = list(scenario.facts)
-    for step in scenario.policy:
+    for step in policy or scenario.policy:
         tool, arguments = step(answers)
         answer = await call(Reader(engine), "read", tool, arguments)
         answers.append(answer.data)

@@ -130,9 +130,9 @@ class Shop:
         return r, ids
 
     def usual(self, *, after: bool = True) -> None:
-        """Add the usual traffic of both windows (``after``: of the last too), with its harmless noise."""
-        for before in (True, False) if after else (True,):
-            for at in self.moments(REQUESTS, before=before):
+        """Add the harmless noise of both windows, and the usual orders (``after``: of the last window too)."""
+        for before in (True, False):
+            for at in self.moments(REQUESTS, before=before) if before or after else ():
                 self.checkout(at)
             for at in self.moments(40, before=before):
                 self.log(

@@ -12,6 +12,7 @@ Step = Callable[[Answers], Call]
 CALLS_MAX = 6
 TOKENS_MAX = 12_000
 SINCE = "15m"
+THUMBNAILS = r"thumbnail missing"
 BEFORE = {"since": "30m", "until": "15m"}
 
 
@@ -20,7 +21,7 @@ class Scenario:
     """A fault that is planted, and the policy that looks for it: steps that see only the answers so far.
 
     ``facts``: regular expressions; all of them must be in the texts of the answers. ``distractors``: what may not stand
-    above the last fact in the answer that it is in.
+    above the last fact in the answer that it is in. ``noise``: what a policy that follows the loudest error is led to.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Scenario:
     policy: tuple[Step, ...]
     facts: tuple[str, ...]
     distractors: tuple[str, ...] = ()
+    noise: str = THUMBNAILS
 
 
 def ask(tool: str, **arguments: Any) -> Step:
@@ -49,6 +51,35 @@ OVERVIEW = ask("logger_overview", since=SINCE)
 NEW_ERRORS = ask("logger_patterns", since=SINCE, severity_min="error", compare_to="previous")
 SLOWEST = ask("logger_search_traces", since=SINCE, sort="slowest", name="POST /checkout", limit=5)
 FAILED = ask("logger_search_traces", since=SINCE, sort="errors", limit=5)
+
+
+# Who takes the loudest error for the cause: its records, the request of one of them, what changed about its component.
+LOUDEST = ask("logger_patterns", since=SINCE, severity_min="error", limit=5)
+
+
+def _loudest(answers: Answers) -> dict[str, Any]:
+    found: dict[str, Any] = max(_last(answers, "patterns"), key=lambda pattern: int(pattern["count"]))
+    return found
+
+
+def _its_records(answers: Answers) -> Call:
+    of_it = {"component": _loudest(answers)["component"], "severity_min": "error", "limit": 20}
+    return "logger_query", {"since": SINCE, "collapse": "patterns"} | of_it
+
+
+def _its_sample(answers: Answers) -> Call:
+    return "logger_query", {"id": _loudest(answers)["sample_id"]}
+
+
+def _its_component(answers: Answers) -> Call:
+    return "logger_diff", {"kind": "windows", "a": BEFORE, "component": _loudest(answers)["component"]}
+
+
+def _its_numbers(answers: Answers) -> Call:
+    return "logger_stats", {"since": SINCE, "component": _loudest(answers)["component"], "interval": "5m"}
+
+
+FOLLOW_THE_NOISE = (OVERVIEW, LOUDEST, _its_records, _its_sample, _its_component, _its_numbers)
 
 
 def _deploy(shop: Shop) -> None:
@@ -105,7 +136,7 @@ def _poison(shop: Shop) -> None:
     for at in shop.moments(60, before=False):
         said = "cannot decode message m-777: unexpected field 'gift'"
         shop.log("notifications", ERROR, said, at, None, None, {"messaging.message.id": "m-777"})
-    for i, at in enumerate(shop.moments(20, before=False)):
+    for i, at in enumerate(shop.moments(80, before=False)):
         said = f"cannot decode message m-{i}: truncated, will be sent again"
         shop.log("notifications", ERROR, said, at, None, None, {"messaging.message.id": f"m-{i}"})
 
@@ -179,7 +210,6 @@ POOLS = ask(
     interval="5m",
 )
 
-THUMBNAILS = r"thumbnail missing"
 SCENARIOS = (
     Scenario(
         "a new error after a deploy", _deploy, (OVERVIEW, NEW_ERRORS, _of_first_new),
@@ -200,6 +230,7 @@ SCENARIOS = (
     Scenario(
         "a poison message", _poison, (OVERVIEW, NEW_ERRORS, _by_message),
         (r"notifications cannot decode message m-<n>: unexpected field 'gift'", r"\bm-777  60\b"), (r"\bm-\d+  1\b",),
+        "truncated, will be sent again",
     ),
     Scenario(
         "a clock skew", _skew, (OVERVIEW, SLOWEST, first_trace()),
