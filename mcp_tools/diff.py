@@ -1,5 +1,6 @@
 """logger_diff: what is different between two traces, or between two windows of time."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from mcp_tools.differences import Calls, PathChange, ValueChange, trace_changes,
 from mcp_tools.errors import UserInputError
 from mcp_tools.language import read_query
 from mcp_tools.pattern_table import Pattern, mark_changes, patterns_of
-from mcp_tools.patterns import RECORDS_MAX, Span, read_window
+from mcp_tools.patterns import Span, read_window
 from mcp_tools.trace_shape import Shape, shape_of
 from storage.filters import LogQuery, TraceQuery
 from storage.reader import Reader
@@ -129,9 +130,10 @@ async def _windows(reader: Reader, args: DiffArguments, asked: Asked) -> Answer:
     a, b = _bounds(args, asked.now_ns)
     node = await read_query(reader, args.query, args.signal)
     selections = [_selection(args, node, bounds) for bounds in (a, b)]
-    (a_read, ours), (b_read, theirs) = [
-        await reader.field_values(s, rows_max=_ROWS_MAX, values_max=_VALUES_MAX) for s in selections
-    ]
+    # Both windows at the same time: what they take is PostgreSQL's.
+    (a_read, ours), (b_read, theirs) = await asyncio.gather(
+        *(reader.field_values(s, rows_max=_ROWS_MAX, values_max=_VALUES_MAX) for s in selections)
+    )
     found = [_value_compared(c) for c in value_changes(ours, theirs, a_read, b_read)]
     read_hint = [
         f"of window {name} the newest {_ROWS_MAX} {args.signal} were compared by their fields"
@@ -190,10 +192,13 @@ async def _patterns(
 ) -> list[_Compared]:
     if not isinstance(a, LogQuery) or not isinstance(b, LogQuery):
         return []
-    before, after = await read_window(reader, a), await read_window(reader, b)
+    before, after = await asyncio.gather(*(read_window(reader, window, _ROWS_MAX) for window in (a, b)))
     for name, page in (("a", before), ("b", after)):
-        if page.matched_is_lower_bound or page.matched > len(page.items):
-            hints.append(f"of window {name} the newest {RECORDS_MAX} messages were mined for patterns")
+        if page.stopped is not None:
+            searched = f"{page.stopped.searched} of about {page.stopped.about} records"
+            hints.append(f"of window {name} the search for messages stopped after {searched}")
+        elif page.matched_is_lower_bound or page.matched > len(page.items):
+            hints.append(f"of window {name} the newest {len(page.items)} messages were mined for patterns")
     since_ns, until_ns = b.since_ns or 0, b.until_ns or 0
     found, total, base = patterns_of(after.items, before.items, since_ns, until_ns)
     changed = [p for p in mark_changes(found, total, base) if p.change != "same"]

@@ -21,7 +21,7 @@ from storage.filters import LIMIT_MAX, LogQuery
 from storage.mapping import severity_name
 from storage.reader import Reader
 from storage.reading.messages import place_of
-from storage.views import LogEntry, LogNode, Page
+from storage.views import LogEntry, LogNode, Page, Stopped
 
 # What stands around the rows: two copies of the cursor, the window, the hints.
 _ENVELOPE_TOKENS = 240
@@ -98,10 +98,7 @@ async def _listed(reader: Reader, query: LogQuery, args: QueryArguments, bounds:
     extra = _unknown_fields(page.items, args.fields)
     if page.stopped is not None and not cut:
         by, place = "scan_budget", page.next_cursor
-        extra = [
-            f"stopped after {page.stopped.searched} of about {page.stopped.about} records; the cursor goes on",
-            *extra,
-        ]
+        extra = [_stopped(page.stopped), *extra]
     return await _answer(
         reader, query, bounds, page, _Shown(kept, rows[: len(kept)], args.fields, len(kept), place, by, extra)
     )
@@ -123,8 +120,15 @@ async def _folded(reader: Reader, query: LogQuery, args: QueryArguments, bounds:
     more = count < len(page.items) or len(page.items) == LIMIT_MAX
     place = place_of(page.items[count - 1], query) if more and count else None
     by = "limit" if len(folds) == args.limit or count == LIMIT_MAX else "max_tokens"
+    extra = []
+    if page.stopped is not None and not more:
+        by, place, extra = "scan_budget", page.next_cursor, [_stopped(page.stopped)]
     columns = [*COLUMNS, "n", "last"]
-    return await _answer(reader, query, bounds, page, _Shown(lines, rows, columns, count, place, by, []))
+    return await _answer(reader, query, bounds, page, _Shown(lines, rows, columns, count, place, by, extra))
+
+
+def _stopped(stopped: Stopped) -> str:
+    return f"stopped after {stopped.searched} of about {stopped.about} records; the cursor goes on"
 
 
 class _Shown:

@@ -59,9 +59,9 @@ async def logger_patterns(reader: Reader, args: PatternsArguments, asked: Asked)
     return _answer(found, rows[: len(kept)], kept, _Windows(bounds, base_bounds, now, base), hints)
 
 
-async def read_window(reader: Reader, query: LogQuery) -> Page[LogNode]:
-    """Return the newest records of a window, RECORDS_MAX at most, and how many there are."""
-    return await reader.find_messages(replace(query, order="newest", limit=RECORDS_MAX, cursor=None))
+async def read_window(reader: Reader, query: LogQuery, records_max: int = RECORDS_MAX) -> Page[LogNode]:
+    """Return the newest records of a window, so many at most, and how many there are."""
+    return await reader.find_messages(replace(query, order="newest", limit=records_max, cursor=None))
 
 
 def _base(args: PatternsArguments, bounds: Bounds, until_ns: int, now_ns: int) -> Bounds | None:
@@ -94,7 +94,12 @@ def _hints(now: Page[LogNode], base: Page[LogNode] | None, bounds: Bounds) -> li
     """Return how much was read, where that was not all."""
     hints = []
     for page, name in ((now, "the window"), (base, "the window compared with")):
-        if page is not None and (page.matched_is_lower_bound or page.matched > len(page.items)):
+        if page is not None and page.stopped is not None:
+            hints.append(
+                f"of {name} the search stopped after {page.stopped.searched} of about {page.stopped.about} records; "
+                "counts are of these"
+            )
+        elif page is not None and (page.matched_is_lower_bound or page.matched > len(page.items)):
             hints.append(
                 f"of {name} the newest {len(page.items)} of {matched_of(page)} records were read; counts are of these. "
                 "A shorter window, a component or severity_min reads all"

@@ -69,6 +69,10 @@ async def logger_search_traces(reader: Reader, args: SearchTracesArguments, aske
     hints = (
         ["the default window of 24 hours was used; set since for more"] if bounds.defaulted and not args.cursor else []
     )
+    if page.stopped is not None:
+        goes_on = "the cursor goes on" if query.sort == "newest" else "a shorter window or a component reads all"
+        looked_at = f"{page.stopped.searched} of about {page.stopped.about} spans, the newest"
+        hints.insert(0, f"stopped after {looked_at}; {goes_on}")
     text = "\n".join([summary, *hints, *([render.FENCE, *lines, render.FENCE_END] if lines else [])])
     return Answer(
         text,
@@ -77,8 +81,8 @@ async def logger_search_traces(reader: Reader, args: SearchTracesArguments, aske
             "traces": [_trace_data(t) for t in page.items],
             "returned": len(lines),
             "matched": matched,
-            "truncated": cursor is not None,
-            "truncated_by": "max_tokens" if cut else "limit" if cursor else None,
+            "truncated": cursor is not None or page.stopped is not None,
+            "truncated_by": "max_tokens" if cut else "scan_budget" if page.stopped else "limit" if cursor else None,
             "next_cursor": cursor,
             "window": bounds.data(),
             "hints": hints,

@@ -1,7 +1,7 @@
 """PURE: questions, and the SQLAlchemy conditions they mean. Values are always bound, never in the text."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -88,6 +88,17 @@ def _canonical(query: LogQuery | TraceQuery) -> str:
     fields = {f.name: getattr(query, f.name) for f in dataclass_fields(query) if f.name not in {"limit", "cursor"}}
     # The same attributes in another order are the same question.
     return repr(sorted((k, repr(v)) for k, v in (fields | {"attributes": sorted(query.attributes.items())}).items()))
+
+
+def broad_of(query: LogQuery) -> LogQuery:
+    """Return what of a question the indexes answer that records have from the start: component, trace, window."""
+    return replace(query, severity_min=None, text=None, attributes={}, query=None, lines=())
+
+
+def depends_on_values(query: LogQuery | TraceQuery) -> bool:
+    """Whether what is looked for may be rare or frequent: words, attributes."""
+    words = query.text is not None or bool(query.lines) if isinstance(query, LogQuery) else query.name is not None
+    return words or bool(query.attributes) or query.query is not None
 
 
 def log_conditions(query: LogQuery) -> list[ColumnElement[bool]]:

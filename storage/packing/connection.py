@@ -10,7 +10,7 @@ is packed at all, and the time that statements may take. Where nothing is, state
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,7 +36,6 @@ from storage.packing.shadow import Edge, Shadow, shadowed
 # What is counted or limited is given as many packed records as this for each that is wanted, then four times as many.
 _FIRST_SHARE, _NEXT_SHARE = 2, 4
 _BEGIN = f"BEGIN ISOLATION LEVEL REPEATABLE READ; {ANY_PACKED}"
-_LIMIT = "SET LOCAL statement_timeout = {:d}"
 # Of the session, in ms, 0: none. Asked once of each, and kept with it under this name.
 _OWN_LIMIT = "SELECT extract(epoch FROM CAST(current_setting('statement_timeout') AS interval)) * 1000"
 
@@ -55,38 +54,52 @@ async def reading_connection(
         await connection.end()
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How statements run: for so many ms at most, never longer than the session has them; planned for their values.
+
+    A plan for any value, which PostgreSQL makes of what was asked often, looks for a rare word or attribute through all
+    records in the order of time, for it cannot know that it is rare (docs/adr/028).
+    """
+
+    limit_ms: int | None = None
+    planned_for_values: bool = False
+
+    def sql(self, own_ms: int) -> str:
+        """Return the statements that set it; ``own_ms``: the session's limit, 0: none."""
+        limit_ms = min(self.limit_ms or own_ms, own_ms or self.limit_ms or 0)
+        mode = "force_custom_plan" if self.planned_for_values else "auto"
+        return f"SET LOCAL plan_cache_mode = {mode}; SET LOCAL statement_timeout = {limit_ms:d}"
+
+
 class PackedConnection(AsyncConnection):
     """See ``reading_connection``."""
 
-    __slots__ = ("_any_packed", "_is_begun", "_limit_ms", "_set_limit_ms", "_state", "bytes_max")
+    __slots__ = ("_any_packed", "_is_begun", "_set", "_state", "_wanted", "bytes_max")
 
     bytes_max: int
     _state: PackedState | None
     _any_packed: bool
     _is_begun: bool
-    _limit_ms: int | None
-    _set_limit_ms: int | None
+    _wanted: Manner
+    _set: Manner
 
     def forget(self) -> None:
         """Know nothing of a transaction: the next statement begins one."""
         self._state, self._any_packed, self._is_begun = None, False, False
-        self._limit_ms = self._set_limit_ms = None
+        self._wanted = self._set = Manner()
 
-    def limit(self, seconds: float | None) -> float | None:
-        """Give statements from here on so many seconds at most, never more than the session does; None: what it does.
-
-        Returns what it was before.
-        """
-        before = None if self._limit_ms is None else self._limit_ms / 1000
-        self._limit_ms = None if seconds is None else max(int(seconds * 1000), 1)
+    def manner(self, manner: Manner) -> Manner:
+        """Have statements from here on run in this manner; return the one before."""
+        before, self._wanted = self._wanted, manner
         return before
 
     async def begin_anew(self) -> None:
         """Leave a transaction in which a statement failed; the next statement begins one, with its own snapshot."""
-        limit = self._limit_ms
+        wanted = self._wanted
         await (await self.get_raw_connection()).driver_connection.rollback()  # type: ignore[union-attr]
         self.forget()
-        self._limit_ms = limit
+        self._wanted = wanted
 
     async def end(self) -> None:
         """End a transaction in which nothing failed: by COMMIT, for a ROLLBACK ends what is prepared too."""
@@ -94,8 +107,8 @@ class PackedConnection(AsyncConnection):
             await (await self.get_raw_connection()).driver_connection.commit()  # type: ignore[union-attr]
 
     async def _ready(self) -> None:
-        """Begin where it is not begun, and have the time limit in force. Raises StoreError."""
-        while not self._is_begun or self._limit_ms != self._set_limit_ms:
+        """Begin where it is not begun, and have the manner in force. Raises StoreError."""
+        while not self._is_begun or self._wanted != self._set:
             raw = await self.get_raw_connection()
             driver: Any = raw.driver_connection
             was_used = _OWN_LIMIT in raw.info
@@ -111,14 +124,14 @@ class PackedConnection(AsyncConnection):
                 await self.execution_options(isolation_level="AUTOCOMMIT")
 
     async def _begin(self, driver: Any, own_ms: int) -> None:
-        limit = _LIMIT.format(min(self._limit_ms or own_ms, own_ms or self._limit_ms or 0))
+        manner = self._wanted.sql(own_ms)
         if self._is_begun:
-            await driver.execute(limit)
+            await driver.execute(manner)
         else:
             # The limit comes last: it is not for what is asked here.
-            (self._any_packed,) = await _row(driver, f"{_BEGIN}; {limit}" if self._limit_ms else _BEGIN, 1)
+            (self._any_packed,) = await _row(driver, f"{_BEGIN}; {manner}" if self._wanted != Manner() else _BEGIN, 1)
             self._is_begun = True
-        self._set_limit_ms = self._limit_ms
+        self._set = self._wanted
 
     async def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
         """Run a statement over stored and packed records. Raises StoreError, QuestionTooLarge."""

@@ -8,7 +8,7 @@ import psycopg
 from sqlalchemy import ColumnElement, Row, Select, Table, func, literal, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
-from storage.packing.connection import PackedConnection
+from storage.packing.connection import Manner, PackedConnection
 from storage.views import Stopped
 
 COUNT_S = 1.0
@@ -20,12 +20,15 @@ SEARCH_ROWS = 200_000
 
 
 @asynccontextmanager
-async def hurried(connection: PackedConnection, seconds: float) -> AsyncIterator[None]:
+async def hurried(
+    connection: PackedConnection, seconds: float, *, planned_for_values: bool = False
+) -> AsyncIterator[None]:
     """Give each statement within so many seconds at most. Raises SQLAlchemyError; ``is_too_slow`` tells.
 
     After one that was cancelled the connection goes on in a new transaction, which is another snapshot.
+    ``planned_for_values``: for those whose rows are rare or frequent by what is looked for.
     """
-    before = connection.limit(seconds)
+    before = connection.manner(Manner(max(int(seconds * 1000), 1), planned_for_values))
     try:
         yield
     except DBAPIError as error:
@@ -33,7 +36,7 @@ async def hurried(connection: PackedConnection, seconds: float) -> AsyncIterator
             await connection.begin_anew()
         raise
     finally:
-        connection.limit(before)
+        connection.manner(before)
 
 
 def is_too_slow(error: DBAPIError) -> bool:
@@ -48,7 +51,7 @@ async def count_up_to(connection: PackedConnection, matching: Select[Any], most:
     """
     inner = matching.limit(most + 1).subquery()
     try:
-        async with hurried(connection, COUNT_S):
+        async with hurried(connection, COUNT_S, planned_for_values=True):
             count = int((await connection.execute(select(func.count()).select_from(inner))).scalar_one())
     except DBAPIError as error:
         if not is_too_slow(error):
@@ -64,27 +67,40 @@ async def search(
     broad: Sequence[ColumnElement[bool]],
     *,
     newest: bool,
+    planned_for_values: bool,
 ) -> tuple[Sequence[Row[Any]], Stopped | None, tuple[Any, int] | None]:
     """Return the rows of a search in the order of time and id; where it was too slow, those among SEARCH_ROWS records.
 
     ``broad``: those conditions of it that an index answers. Then also how far it came, and the time and id of its end.
     """
     try:
-        async with hurried(connection, SEARCH_S):
+        async with hurried(connection, SEARCH_S, planned_for_values=planned_for_values):
             return (await connection.execute(statement)).all(), None, None
     except DBAPIError as error:
         if not is_too_slow(error):
             raise
+    edge, stopped = await edge_of(connection, table, broad, newest=newest)
+    if edge is None:
+        return (await connection.execute(statement)).all(), None, None
+    key, place = tuple_(table.c.time, table.c.id), tuple_(literal(edge[0]), literal(edge[1]))
+    here = key >= place if newest else key <= place
+    return (await connection.execute(statement.where(here))).all(), stopped, edge
+
+
+async def edge_of(
+    connection: PackedConnection, table: Table, broad: Sequence[ColumnElement[bool]], *, newest: bool = True
+) -> tuple[tuple[Any, int] | None, Stopped | None]:
+    """Return time and id of the SEARCH_ROWS-th record, and what a search that stops there says; None: there are fewer.
+
+    ``broad``: conditions that an index answers.
+    """
     key = (table.c.time, table.c.id)
     looked_at = select(*key).where(*broad).order_by(*(c.desc() for c in key) if newest else key)
     edge = (await connection.execute(looked_at.offset(SEARCH_ROWS - 1).limit(1))).one_or_none()
     if edge is None:
-        return (await connection.execute(statement)).all(), None, None
-    place = tuple_(literal(edge.time), literal(edge.id))
-    here = tuple_(*key) >= place if newest else tuple_(*key) <= place
-    rows = (await connection.execute(statement.where(here))).all()
-    stopped = Stopped(searched=SEARCH_ROWS, about=max(await _about(connection, table, broad), SEARCH_ROWS))
-    return rows, stopped, (edge.time, edge.id)
+        return None, None
+    about = max(await _about(connection, table, broad), SEARCH_ROWS)
+    return (edge.time, edge.id), Stopped(searched=SEARCH_ROWS, about=about)
 
 
 async def _about(connection: PackedConnection, table: Table, broad: Sequence[ColumnElement[bool]]) -> int:

@@ -1,33 +1,36 @@
 """Log records: a page, one, the nearest to an empty window."""
 
-from dataclasses import replace
-from typing import Any
-
-from sqlalchemy import literal, select, tuple_
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import cursor as cursors
-from storage.filters import LogQuery, all_of, log_conditions, timestamp
+from storage.filters import LogQuery, all_of, broad_of, depends_on_values, log_conditions
 from storage.mapping import log_entry, us_of
 from storage.models import log_records
 from storage.packing.connection import PackedConnection
 from storage.reading.bounds import search
 from storage.reading.common import LOG_ENTRIES, LOGS
 from storage.reading.matched import matched_logs
+from storage.reading.messages import after_cursor
 from storage.reading.resolving import resolved
 from storage.views import LogEntry, Page
 
 
 async def find_logs(connection: PackedConnection, query: LogQuery) -> Page[LogEntry]:
     """Return one page of log records. Raises InvalidCursor."""
-    conditions, after = await resolved(connection, log_records, log_conditions(query)), _after(query)
+    conditions, after = await resolved(connection, log_records, log_conditions(query)), after_cursor(query)
     statement = LOG_ENTRIES.where(all_of(conditions + after))
     key = (log_records.c.time, log_records.c.id)
     statement = statement.order_by(*(c.desc() for c in key) if query.order == "newest" else key)
     statement = statement.limit(query.limit + 1)
-    broad = replace(query, severity_min=None, text=None, attributes={}, query=None, lines=())
-    newest = query.order == "newest"
-    rows, stopped, edge = await search(connection, log_records, statement, log_conditions(broad) + after, newest=newest)
+    rows, stopped, edge = await search(
+        connection,
+        log_records,
+        statement,
+        log_conditions(broad_of(query)) + after,
+        newest=query.order == "newest",
+        planned_for_values=depends_on_values(query),
+    )
     page = rows[: query.limit]
     if len(rows) > query.limit:
         stopped, edge = None, (page[-1].time, page[-1].id)
@@ -42,15 +45,6 @@ async def find_logs(connection: PackedConnection, query: LogQuery) -> Page[LogEn
         next_cursor=cursors.encode([us_of(edge[0]), edge[1]], query.canonical()) if edge else None,
         stopped=stopped,
     )
-
-
-def _after(query: LogQuery) -> list[Any]:
-    if query.cursor is None:
-        return []
-    time_us, identifier = cursors.decode(query.cursor, query.canonical(), (int, int))
-    place = tuple_(literal(timestamp(time_us)), literal(identifier))
-    key = tuple_(log_records.c.time, log_records.c.id)
-    return [key < place if query.order == "newest" else key > place]
 
 
 async def get_log(connection: AsyncConnection, identifier: int) -> LogEntry | None:

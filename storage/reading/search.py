@@ -1,6 +1,7 @@
 """Trace search: which traces have a matching span, and the summary of each."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,14 +10,15 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.exc import DBAPIError
 
 from storage import cursor as cursors
-from storage.filters import TraceQuery, all_of, timestamp, trace_conditions
+from storage.filters import TraceQuery, all_of, depends_on_values, timestamp, trace_conditions
 from storage.mapping import ns_of
 from storage.models import spans
 from storage.packing.connection import PackedConnection
+from storage.reading import bounds
 from storage.reading.bounds import COUNT_S, hurried, is_too_slow
 from storage.reading.common import SPANS
 from storage.reading.resolving import resolved
-from storage.views import TraceSummary
+from storage.views import Stopped, TraceSummary
 
 _ERROR = 2
 # Spans that are read for a page of the newest traces: hundreds of traces of a few spans each, in milliseconds.
@@ -32,25 +34,53 @@ _SORTS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One page of trace ids with what each is sorted by; whether there are more; how many match, or at least do."""
+    """One page of trace ids with what each is sorted by; whether there are more; how many match, or at least do.
+
+    ``stopped``: the search looked at the spans from ``edge`` on alone.
+    """
 
     page: list[tuple[UUID, Any]]
     more: bool
     matched: int
     at_least: bool
+    stopped: Stopped | None = None
+    edge: datetime | None = None
 
 
 async def matching(connection: PackedConnection, query: TraceQuery) -> Found:
     """Return one page of the traces that have a matching span. Raises InvalidCursor."""
     conditions = await resolved(connection, spans, trace_conditions(query))
-    page = await _newest(connection, query, conditions) if query.sort == "newest" else None
-    if page is None:
-        page = await _grouped(connection, query, conditions)
+    stopped = edge = None
+    try:
+        async with hurried(connection, bounds.SEARCH_S, planned_for_values=depends_on_values(query)):
+            page = await _page(connection, query, conditions)
+    except DBAPIError as error:
+        if not is_too_slow(error):
+            raise
+        edge, stopped = await bounds.edge_of(connection, spans, _broad(query))
+        page = await _page(connection, query, [*conditions, spans.c.time >= edge[0]] if edge else conditions)
     more = len(page) > query.limit
+    if edge is not None:
+        shown = page[: query.limit]
+        return Found(shown, more=more, matched=len(shown), at_least=True, stopped=stopped, edge=edge[0])
     matched, at_least = len(page), False
     if more or query.cursor is not None:
         matched, at_least = await _count(connection, conditions, len(page))
     return Found(page[: query.limit], more, matched, at_least)
+
+
+async def _page(
+    connection: PackedConnection, query: TraceQuery, conditions: list[ColumnElement[bool]]
+) -> list[tuple[UUID, Any]]:
+    page = await _newest(connection, query, conditions) if query.sort == "newest" else None
+    return await _grouped(connection, query, conditions) if page is None else page
+
+
+def _broad(query: TraceQuery) -> list[ColumnElement[bool]]:
+    """Return the conditions that an index of spans answers: component, window, and what earlier pages looked at."""
+    place = _place(query) if query.sort == "newest" else None
+    whole = TraceQuery(component=query.component, since_ns=query.since_ns, until_ns=query.until_ns)
+    return [*trace_conditions(whole), *([spans.c.time <= place[0]] if place is not None else [])]
 
 
 def _place(query: TraceQuery) -> tuple[Any, UUID] | None:

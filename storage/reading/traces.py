@@ -17,6 +17,7 @@ from storage.views import Page, TraceOutline, TraceSummary
 
 _ERROR = 2
 _ERROR_NUMBER = 17
+_BEFORE_ALL = UUID(int=0)
 
 
 async def trace_outline(
@@ -54,11 +55,14 @@ async def find_traces(connection: PackedConnection, query: TraceQuery) -> Page[T
     if found.more:
         trace_id, sort = found.page[-1]
         cursor = cursors.encode([_sort_value(sort), trace_id.hex], query.canonical())
+    elif found.edge is not None and query.sort == "newest":  # on from where the search ended
+        cursor = cursors.encode([us_of(found.edge), _BEFORE_ALL.hex], query.canonical())
     return Page(
         items=[summaries[trace_id] for trace_id, _ in found.page],
         matched=found.matched,
         matched_is_lower_bound=found.at_least,
         next_cursor=cursor,
+        stopped=found.stopped,
     )
 
 

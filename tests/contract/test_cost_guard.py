@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mcp_tools.dispatch import call
 from storage import embedded
+from storage.columns import SPANS
 from storage.config import StorageConfig
 from storage.engine import read_engine
 from storage.errors import QueryTimeout
@@ -27,7 +28,7 @@ from storage.reading import bounds
 from storage.sink import PostgresSink
 from tests import harness
 from tests.contract.test_mcp_roles import message
-from tests.factories import batch_of, log_row
+from tests.factories import batch_of, log_row, span_row
 
 # Longer than any test waits: what ends before was cancelled.
 READ_TIMEOUT_S = 600
@@ -148,6 +149,60 @@ async def test_a_search_that_is_too_slow_says_how_far_it_came(
     assert len(stopped) >= 4
     assert all(str(page["matched"]).startswith("≥") for page in stopped)
     assert any("stopped after 1000 of about " in hint for hint in stopped[0]["hints"])
+
+
+async def test_a_search_for_messages_to_fold_has_the_same_bound(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page says how far it came; folded or not, all matches are counted once over the pages."""
+    monkeypatch.setattr(bounds, "SEARCH_S", 0.001)
+    monkeypatch.setattr(bounds, "SEARCH_ROWS", 1_000)
+    arguments: dict[str, Any] = {"text": "needle", "collapse": "patterns", "since": "1h", "max_tokens": 20_000}
+    counted, pages, cursor = 0, [], None
+    while True:
+        data = (await call(reader, "read", "logger_query", arguments | ({"cursor": cursor} if cursor else {}))).data
+        counted += sum(row[data["columns"].index("n")] for row in data["rows"])
+        pages.append(data)
+        if (cursor := data["next_cursor"]) is None:
+            break
+
+    stopped = [page for page in pages if page["truncated_by"] == "scan_budget"]
+    assert counted == 60
+    assert len(stopped) >= 4
+    assert any("stopped after 1000 of about " in hint for hint in stopped[0]["hints"])
+
+
+@pytest.mark.parametrize("sort", ["newest", "slowest"])
+async def test_a_search_for_traces_has_a_bound(
+    reader: Reader, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, sort: str
+) -> None:
+    """It stops after so many spans and says so; the newest first go on by the cursor, each trace once."""
+    start = time.time_ns() // 1000 - 60_000_000
+    spans = [
+        span_row(
+            time=start + i * 10_000,
+            trace_id=(i + 1).to_bytes(16, "big"),
+            attributes=b'{"rare":true}' if i % 100 == 0 else b'{"pad":"' + b"x" * 600 + b'"}',
+        )
+        for i in range(6_000)
+    ]
+    await PostgresSink(engine).write([batch_of(spans, SPANS)])
+    monkeypatch.setattr(bounds, "SEARCH_S", 0.001)
+    monkeypatch.setattr(bounds, "SEARCH_ROWS", 1_000)
+    arguments: dict[str, Any] = {"attributes": {"rare": True}, "since": "1h", "sort": sort, "max_tokens": 20_000}
+    found: list[str] = []
+    pages, cursor = [], None
+    while True:
+        more = {"cursor": cursor} if cursor else {}
+        data = (await call(reader, "read", "logger_search_traces", arguments | more)).data
+        found += [trace["trace_id"] for trace in data["traces"]]
+        pages.append(data)
+        if (cursor := data["next_cursor"]) is None:
+            break
+
+    assert len(found) == len(set(found)) == (60 if sort == "newest" else 10)
+    assert pages[0]["truncated_by"] == "scan_budget"
+    assert "stopped after 1000 of about " in pages[0]["hints"][0]
 
 
 async def test_a_search_within_its_time_is_exact(reader: Reader) -> None:
