@@ -2,16 +2,20 @@
 
 Skewed as stores are: twelve components of which one logs a third of everything, days and nights, bursts of errors,
 routes and users of which few are frequent, stack traces, identifiers that occur once, words that hardly occur at all.
-It is kept in its data directory, with ``bench.json`` beside it; the same size is built once.
+It is kept in its data directory, with ``bench.json`` beside it; the same size is built once, by a process a core.
 """
 
 import asyncio
+import gc
 import json
 import math
+import multiprocessing
+import os
 import random
 import time
 from bisect import bisect
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -35,6 +39,7 @@ DAYS = 14
 DAY_US = 86_400_000_000
 SPANS_A_TRACE = 8
 ROWS_A_BATCH = 8_192
+PARTS_MAX = 4
 # Share of the records, errors in a thousand of them, instances.
 COMPONENTS = {
     "gateway": (34, 4, 3), "catalog": (20, 2, 3), "checkout": (13, 8, 2), "payments": (9, 12, 2),
@@ -101,14 +106,15 @@ def _interned() -> tuple[dict[bytes, ResourceRow], dict[str, list[bytes]], Scope
 
 
 class Maker:
-    """Makes the rows of whole traces in order of time; the same seed makes the same rows."""
+    """Makes the rows of whole traces in order of time, one of ``parts`` parts of them; the same seed, the same rows."""
 
-    def __init__(self, rows: int, spans: int, until_us: int) -> None:
+    def __init__(self, rows: int, spans: int, until_us: int, part: int = 0, parts: int = 1) -> None:
         self.resources, self._by_component, self.scope = _interned()
-        self._random = random.Random(7)
+        self._random = random.Random(7 + part)
         self._traces = max(1, spans // SPANS_A_TRACE)
         self._logs_a_trace = rows / self._traces
         self._until_us, self._since_us = until_us, until_us - DAYS * DAY_US
+        self._here = range(self._traces * part // parts, self._traces * (part + 1) // parts)
         self.rows, self.spans = rows, spans
 
     def _start_of(self, trace: int) -> int:
@@ -119,13 +125,11 @@ class Maker:
 
     def traces(self) -> Iterator[tuple[list[LogRow], list[SpanRow]]]:
         """Yield the records and spans of each trace."""
-        logs_made = spans_made = 0
-        for trace in range(self._traces):
+        for trace in self._here:
             last = trace == self._traces - 1
-            logs = self.rows - logs_made if last else round((trace + 1) * self._logs_a_trace) - logs_made
-            spans = self.spans - spans_made if last else SPANS_A_TRACE
+            logs = (self.rows if last else round((trace + 1) * self._logs_a_trace)) - round(trace * self._logs_a_trace)
+            spans = self.spans - trace * SPANS_A_TRACE if last else SPANS_A_TRACE
             yield self._trace(self._start_of(trace), logs, spans)
-            logs_made, spans_made = logs_made + logs, spans_made + spans
 
     def _trace(self, start: int, logs: int, spans: int) -> tuple[list[LogRow], list[SpanRow]]:
         chance = self._random
@@ -232,9 +236,34 @@ async def _write(sink: PostgresSink, maker: Maker) -> None:
         if batch.table is LOG_RECORDS:
             written += len(batch.rows)
             if written // 500_000 > (written - len(batch.rows)) // 500_000:
-                print(f"{written:,} log records", flush=True)
+                print(f"{written:,} log records, of one part", flush=True)
     if pending is not None:
         await pending
+
+
+def _write_part(url: str, rows: int, spans: int, until_us: int, part: int, parts: int) -> None:
+    """Write some of the days, in a process of its own."""
+
+    async def work() -> None:
+        engine = write_engine(StorageConfig(url))
+        try:
+            await _write(PostgresSink(engine), Maker(rows, spans, until_us, part, parts))
+        finally:
+            await engine.dispose()
+
+    gc.freeze()
+    gc.disable()
+    asyncio.run(work())
+
+
+async def _write_all(url: str, rows: int, spans: int, until_us: int) -> None:
+    """Write all days, some in each of as many processes as there are cores: making rows is Python's time."""
+    parts = min(os.cpu_count() or 1, PARTS_MAX)
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(parts, multiprocessing.get_context("spawn")) as processes:
+        await asyncio.gather(
+            *(loop.run_in_executor(processes, _write_part, url, rows, spans, until_us, n, parts) for n in range(parts))
+        )
 
 
 async def prepare(url: str, data_dir: Path) -> None:
@@ -262,7 +291,7 @@ async def build(url: str, directory: Path, rows: int, spans: int) -> Built:
     until_us = time.time_ns() // 1000
     began = time.perf_counter()
     try:
-        await _write(PostgresSink(engine), Maker(rows, spans, until_us))
+        await _write_all(url, rows, spans, until_us)
         took = round(time.perf_counter() - began, 1)
         await _upkeep(engine)
     finally:

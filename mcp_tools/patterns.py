@@ -59,9 +59,10 @@ async def logger_patterns(reader: Reader, args: PatternsArguments, asked: Asked)
     return _answer(found, rows[: len(kept)], kept, _Windows(bounds, base_bounds, now, base), hints)
 
 
-async def read_window(reader: Reader, query: LogQuery, records_max: int = RECORDS_MAX) -> Page[LogNode]:
-    """Return the newest records of a window, so many at most, and how many there are."""
-    return await reader.find_messages(replace(query, order="newest", limit=records_max, cursor=None))
+async def read_window(reader: Reader, query: LogQuery, records_max: int | None = None) -> Page[LogNode]:
+    """Return the newest records of a window, RECORDS_MAX or so many at most, and how many there are."""
+    limit = RECORDS_MAX if records_max is None else records_max
+    return await reader.find_messages(replace(query, order="newest", limit=limit, cursor=None))
 
 
 def _base(args: PatternsArguments, bounds: Bounds, until_ns: int, now_ns: int) -> Bounds | None:

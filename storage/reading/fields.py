@@ -64,13 +64,12 @@ async def field_values(
         func.count().over(**same_key).label("key_values"),
         func.row_number().over(**same_key, order_by=(counted.c.n.desc(), counted.c.value)).label("rank"),
     ).subquery("ranked")
-    best = select(*ranked.c).where(ranked.c.rank <= values_max)
-    rows = await connection.execute(
-        best.order_by(ranked.c.key_count.desc(), ranked.c.place, ranked.c.key, ranked.c.rank)
-    )
+    count = select(func.count()).select_from(sample)
+    best = select(*ranked.c, count.scalar_subquery().label("read")).where(ranked.c.rank <= values_max)
+    best = best.order_by(ranked.c.key_count.desc(), ranked.c.place, ranked.c.key, ranked.c.rank)
+    rows = (await connection.execute(best)).all()
     values = [FieldValue(r.place, r.key, r.type, r.value, r.n, int(r.key_count), r.key_values) for r in rows]
-    read = (await connection.execute(select(func.count()).select_from(sample))).scalar_one()
-    return read, values
+    return rows[0].read if rows else (await connection.execute(count)).scalar_one(), values
 
 
 def _pairs(objects: Any, place: str) -> Any:
