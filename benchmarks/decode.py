@@ -19,7 +19,7 @@ from otel_ingest.limits import Limits
 from otel_ingest.redact import SecondLine
 from otel_ingest.redaction import shared_rules
 from otel_ingest.signals import LOGS, TRACES, Signal
-from otel_ingest.wire import Encoding
+from otel_ingest.wire import Encoding, as_protobuf
 from tests.factories import attributes, log_record, logs_request, span, traces_request
 from tests.generate import json_body
 
@@ -71,7 +71,8 @@ def decoded(
     signal: Signal, body: bytes, encoding: Encoding = Encoding.PROTOBUF, second_line: SecondLine | None = None
 ) -> Decoded:
     """Return what a body decodes to."""
-    decoding = Decoding(signal, body, encoding, LIMITS, time.time_ns(), second_line)
+    given = as_protobuf(signal, body, encoding, LIMITS)
+    decoding = Decoding(signal, *given, LIMITS, time.time_ns(), second_line)
     while decoding.turn(LIMITS.records_max):
         pass
     return decoding.decoded

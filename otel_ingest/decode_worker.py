@@ -22,7 +22,7 @@ from otel_ingest.limits import Limits, Rejection
 from otel_ingest.redact import Found, SecondLine
 from otel_ingest.redaction import shared_rules
 from otel_ingest.signals import SIGNALS
-from otel_ingest.wire import Encoding
+from otel_ingest.wire import Encoding, as_protobuf
 from storage.counts import Counts
 from storage.rows import ResourceRow, ScopeRow
 
@@ -112,8 +112,9 @@ def _attempt(
     signal, encoding, received_ns, size = HEADER.unpack(header)
     try:
         # Not by a name: once it is parsed, its memory is wanted for the rows.
-        kind = list(Encoding)[encoding]
-        _decode(Decoding(SIGNALS[signal], _body(source, size), kind, limits, received_ns, second_line), target)
+        kind = SIGNALS[signal]
+        given = as_protobuf(kind, _body(source, size), list(Encoding)[encoding], limits)
+        _decode(Decoding(kind, *given, limits, received_ns, second_line), target)
     except MalformedRequest as error:
         return Failure(MalformedRequest.__name__, str(error), error.field)
     except IngestError as error:

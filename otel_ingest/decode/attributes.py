@@ -6,8 +6,7 @@ NUL, duplicate keys, …) is shown as well as it can be and marked, so that the 
 
 import base64
 import math
-from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -25,44 +24,8 @@ class ValueRejectedError(ValueError):
     """A record that may not be stored; the text is the reason for the sender."""
 
 
-class Values(Protocol):
-    """How the values of one record are read: ``Lossy`` reads messages, ``quick_json.QuickJson`` JSON."""
-
-    def attributes_json(self, pairs: Any) -> bytes:
-        """Return a JSON object of repeated KeyValue."""
-        ...
-
-    def mapping(self, pairs: Any, depth: int) -> dict[str, Any]:
-        """Return the dict of repeated KeyValue."""
-        ...
-
-    def text(self, value: str) -> str:
-        """Return text that PostgreSQL can hold."""
-        ...
-
-    def json(self, value: Any) -> bytes:
-        """Return any JSON-ready value as bytes that jsonb takes."""
-        ...
-
-    def body(self, record: Any) -> tuple[int, str | None]:
-        """Return ``body_kind`` and ``body`` of a log record."""
-        ...
-
-    def messages(self, parts: Any, twin: Any) -> Iterable[Any]:
-        """Return a span's events or links; ``twin`` is their shallow type."""
-        ...
-
-    def status(self, span: Any) -> Any | None:
-        """Return a span's status, None where there is none."""
-        ...
-
-    def exact(self, record: Any) -> bytes | None:
-        """Return the record's own bytes where what was read of it does not say all of it."""
-        ...
-
-
 class Lossy:
-    """The plain way, and the one that decides: collects, for one record, whether anything was not kept exactly.
+    """Reads the values of messages; collects, for one record, whether anything was not kept exactly.
 
     ``may_be_unknown``: the record may hold fields of a newer OTLP than ours, which are looked for.
     """
@@ -159,14 +122,6 @@ class Lossy:
         if kind == "string_value":
             return STRING_BODY, self.text(record.body.string_value)
         return JSON_BODY, self.json(self.value(record.body, kind, 1)).decode()
-
-    def messages(self, parts: Any, _: Any) -> Iterable[Any]:
-        """Return events or links, which are messages already."""
-        return parts  # type: ignore[no-any-return]
-
-    def status(self, span: Any) -> Any | None:
-        """Return a span's status, None where there is none."""
-        return span.status if span.HasField("status") else None
 
     def exact(self, record: Any) -> bytes | None:
         """Return the record's own bytes where its columns do not hold all of it; asked last."""

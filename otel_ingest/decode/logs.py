@@ -5,8 +5,8 @@ from typing import Any
 
 from opentelemetry.proto.logs.v1 import logs_pb2
 
-from otel_ingest.decode import compiled, quick_json
-from otel_ingest.decode.attributes import Values
+from otel_ingest.decode import compiled
+from otel_ingest.decode.attributes import Lossy
 from otel_ingest.decode.context import Context, Named, int32, int64, plain, span_id_of, trace_id_of
 from storage.rows import LogRow
 
@@ -16,7 +16,7 @@ def _plain(record: Any, named: Named, context: Context) -> LogRow:
     return _row(record, context.values(), named, context)
 
 
-def _row(record: Any, values: Values, named: Named, context: Context) -> LogRow:
+def _row(record: Any, values: Lossy, named: Named, context: Context) -> LogRow:
     time_ns, observed_ns = record.time_unix_nano, record.observed_time_unix_nano
     attributes = values.attributes_json(record.attributes)
     body_kind, body = values.body(record)
@@ -46,4 +46,3 @@ def _row(record: Any, values: Values, named: Named, context: Context) -> LogRow:
 
 PLAIN = plain("resource_logs", "scope_logs", attrgetter("log_records"), _plain)
 COMPILED = compiled.of(PLAIN, logs_pb2.LogRecord, _plain, spans=False)
-JSON = quick_json.of(PLAIN, logs_pb2.LogRecord, _row)

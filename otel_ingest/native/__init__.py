@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from otel_ingest.native.build import library_path
 
 # That of the C sources: a library left from others is not used.
-_VERSION = 1
+_VERSION = 2
 
 
 _Id = ctypes.c_uint8 * 16
@@ -34,6 +35,56 @@ class _Shared(ctypes.Structure):
         ("record_bytes_max", ctypes.c_int64),
         ("depth_max", ctypes.c_int64),
     )
+
+
+class _Entry(ctypes.Structure):
+    """``Entry`` of json.c."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("size", ctypes.c_int32),
+        ("number", ctypes.c_int32),
+        ("type", ctypes.c_int32),
+        ("repeated", ctypes.c_int32),
+        ("message", ctypes.c_int32),
+        ("oneof", ctypes.c_int32),
+    )
+
+
+class _Message(ctypes.Structure):
+    """``Message`` of json.c."""
+
+    _fields_ = (("first", ctypes.c_int32), ("count", ctypes.c_int32), ("is_value", ctypes.c_int32))
+
+
+class JsonField(NamedTuple):
+    """A field of a message: ``type`` as json.c numbers them; ``oneof`` from 1, 0 where it is of none."""
+
+    name: str
+    number: int
+    type: int
+    repeated: bool
+    message: int
+    oneof: int
+
+
+class JsonTables:
+    """What a request may hold: each message's fields, and whether it is AnyValue; the request itself comes first."""
+
+    def __init__(self, messages: Sequence[tuple[Sequence[JsonField], bool]]) -> None:
+        """Raise ValueError for a message of more fields than the compiled code can tell apart."""
+        if max(len(fields) for fields, _ in messages) > _JSON_FIELDS_MAX:
+            raise ValueError("a message has more fields than are told apart")
+        entries: list[_Entry] = []
+        heads: list[_Message] = []
+        for fields, is_value in messages:
+            heads.append(_Message(len(entries), len(fields), is_value))
+            for field in fields:
+                name = field.name.encode()
+                entries.append(_Entry(name, len(name), *field[1:]))
+        self._names = [entry.name for entry in entries]  # the structures hold addresses alone
+        self.entries = (_Entry * len(entries))(*entries)
+        self.messages = (_Message * len(heads))(*heads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +109,16 @@ def load(path: Path) -> ctypes.CDLL | None:
             return None
     except (OSError, AttributeError):
         return None
+    library.otel_ingest_json.restype = ctypes.c_int64
+    library.otel_ingest_json.argtypes = [
+        ctypes.c_char_p,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int32,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+    ]
     library.otel_ingest_rows.restype = ctypes.c_int64
     library.otel_ingest_rows.argtypes = [
         ctypes.c_char_p,
@@ -76,6 +137,26 @@ def load(path: Path) -> ctypes.CDLL | None:
 _library = load(library_path())
 available = _library is not None
 """Whether the library is there."""
+
+# The seen ones are bits of a word.
+_JSON_FIELDS_MAX = 64
+# The most that protobuf takes of a byte of JSON: "1," is a fixed64.
+_BYTES_A_CHARACTER = 4
+
+
+def json_to_protobuf(body: bytes, tables: JsonTables, values_max: int) -> bytes | None:
+    """Return an OTLP/JSON request as protobuf; None where the plain way must look at it.
+
+    ``values_max``: how deep AnyValues may nest.
+    """
+    assert _library is not None  # noqa: S101 - asked for only where it is available
+    size = _BYTES_A_CHARACTER * len(body) + 64
+    buffer = bytearray(size)
+    used = _library.otel_ingest_json(
+        body, len(body), tables.entries, tables.messages, values_max, (ctypes.c_char * size).from_buffer(buffer), size
+    )
+    return bytes(memoryview(buffer)[:used]) if used >= 0 else None
+
 
 Cells = list[tuple[int, int, int, int]]
 """(minutes since 1970, severity number or status code, rows, sum of durations in ns); one may stand twice."""

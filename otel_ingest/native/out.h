@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define EXPORTED __attribute__((visibility("default")))
 #define NUMBER_MAX 32 /* characters of a number */
 
 typedef struct {
@@ -20,32 +21,32 @@ typedef struct {
   int bad;
 } Out;
 
-static int fail(Out *out) {
+static inline int fail(Out *out) {
   out->bad = 1;
   return 0;
 }
 
-static int room(Out *out, int64_t size) { return !out->bad && out->end - out->at >= size ? 1 : fail(out); }
+static inline int room(Out *out, int64_t size) { return !out->bad && out->end - out->at >= size ? 1 : fail(out); }
 
-static void put(Out *out, const void *data, int64_t size) {
+static inline void put(Out *out, const void *data, int64_t size) {
   if (size && room(out, size)) {
     memcpy(out->at, data, (size_t)size);
     out->at += size;
   }
 }
 
-static void be32(uint8_t *at, uint32_t value) {
+static inline void be32(uint8_t *at, uint32_t value) {
   at[0] = (uint8_t)(value >> 24), at[1] = (uint8_t)(value >> 16), at[2] = (uint8_t)(value >> 8), at[3] = (uint8_t)value;
 }
 
-static void put32(Out *out, uint32_t value) {
+static inline void put32(Out *out, uint32_t value) {
   if (room(out, 4)) be32(out->at, value), out->at += 4;
 }
 
 /* ---- text ---- */
 
 /* How many bytes at `at` are one valid character beyond ASCII; 0: none (Unicode 16, table 3-7). */
-static int character(const uint8_t *at, const uint8_t *end) {
+static inline int character(const uint8_t *at, const uint8_t *end) {
   uint8_t first = at[0], low = 0x80, high = 0xbf;
   int size = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
   if (!size || end - at < size) return 0;
@@ -63,10 +64,10 @@ static int character(const uint8_t *at, const uint8_t *end) {
 #define HIGH 0x8080808080808080ULL
 
 /* Whether any of 8 bytes is beyond ASCII or 0. */
-static int odd8(uint64_t v) { return (v & HIGH) != 0 || ((v - ONES) & ~v & HIGH) != 0; }
+static inline int odd8(uint64_t v) { return (v & HIGH) != 0 || ((v - ONES) & ~v & HIGH) != 0; }
 
 /* Whether text is UTF-8 without NUL, which PostgreSQL's text holds. */
-static int is_text(Bytes text) {
+static inline int is_text(Bytes text) {
   const uint8_t *at = text.at;
   while (at < text.end) {
     uint64_t eight;
@@ -86,19 +87,19 @@ static int is_text(Bytes text) {
 /* ---- JSON ---- */
 
 /* What JSON writes instead of a character of ASCII: 0 itself, 1 six characters, else the letter behind a backslash. */
-static uint8_t escape_of(uint8_t c) {
+static inline uint8_t escape_of(uint8_t c) {
   if (c >= 0x20) return c == '"' || c == '\\' ? c : 0;
   return c == '\n' ? 'n' : c == '\t' ? 't' : c == '\r' ? 'r' : c == '\b' ? 'b' : c == '\f' ? 'f' : 1;
 }
 
 /* Whether any of 8 bytes is beyond ASCII, below a space, a quote or a backslash. */
-static int special8(uint64_t v) {
+static inline int special8(uint64_t v) {
   uint64_t quote = v ^ (ONES * '"'), slash = v ^ (ONES * '\\');
   return ((v | ((v - ONES * 0x20) & ~v) | ((quote - ONES) & ~quote) | ((slash - ONES) & ~slash)) & HIGH) != 0;
 }
 
 /* A JSON string of UTF-8 without NUL. */
-static void json_text(Out *out, Bytes text) {
+static inline void json_text(Out *out, Bytes text) {
   static const char hex[] = "0123456789abcdef";
   const uint8_t *at = text.at;
   put(out, "\"", 1);
@@ -132,20 +133,20 @@ static void json_text(Out *out, Bytes text) {
   put(out, "\"", 1);
 }
 
-static void json_unsigned(Out *out, uint64_t value) {
+static inline void json_unsigned(Out *out, uint64_t value) {
   uint8_t digits[NUMBER_MAX], *at = digits + NUMBER_MAX;
   do *--at = (uint8_t)('0' + value % 10);
   while (value /= 10);
   put(out, at, digits + NUMBER_MAX - at);
 }
 
-static void json_int(Out *out, int64_t value) {
+static inline void json_int(Out *out, int64_t value) {
   if (value < 0) put(out, "-", 1);
   json_unsigned(out, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
 /* The shortest decimal that reads back as `value`, of at most 15 digits and 9 behind the point: whether there is one. */
-static int short_decimal(Out *out, double value) {
+static inline int short_decimal(Out *out, double value) {
   static const double tens[] = {1, 10, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
   double size = fabs(value);
   for (int places = 1; places <= 9; places++) {
@@ -164,7 +165,7 @@ static int short_decimal(Out *out, double value) {
 }
 
 /* A number as printf writes it, its exponent as the plain way has it: 1e-07 is 1e-7, and 1.5e-05 is 0.000015. */
-static void json_printed(Out *out, const char *text, int64_t size) {
+static inline void json_printed(Out *out, const char *text, int64_t size) {
   const char *e = memchr(text, 'e', (size_t)size);
   if (!e) return put(out, text, size);
   if (e[1] != '-') return (void)fail(out);
@@ -181,7 +182,7 @@ static void json_printed(Out *out, const char *text, int64_t size) {
 
 /* A double with a decimal point or a negative exponent, with as few digits as read back the same; what jsonb does not
  * keep, and what is too small to have its digits, goes the plain way. */
-static void json_double(Out *out, double value) {
+static inline void json_double(Out *out, double value) {
   double size = fabs(value);
   if (!(size < 1e16) || (size < DBL_MIN && (value != 0 || signbit(value)))) return (void)fail(out);
   if (value == nearbyint(value)) {

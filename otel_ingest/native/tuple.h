@@ -7,36 +7,36 @@
 #define JSONB_VERSION 1
 #define NULL_FIELD 0xffffffffu
 
-static void field32(Out *out, uint32_t value) { put32(out, 4), put32(out, value); }
+static inline void field32(Out *out, uint32_t value) { put32(out, 4), put32(out, value); }
 
-static void field64(Out *out, uint64_t value) {
+static inline void field64(Out *out, uint64_t value) {
   put32(out, 8), put32(out, (uint32_t)(value >> 32)), put32(out, (uint32_t)value);
 }
 
-static void field_bytes(Out *out, const uint8_t *data, int64_t size) { put32(out, (uint32_t)size), put(out, data, size); }
+static inline void field_bytes(Out *out, const uint8_t *data, int64_t size) { put32(out, (uint32_t)size), put(out, data, size); }
 
 /* Room for a length that is known later. */
-static uint8_t *length(Out *out) {
+static inline uint8_t *length(Out *out) {
   uint8_t *here = out->at;
   put32(out, 0);
   return here;
 }
 
-static void length_is(Out *out, uint8_t *here) {
+static inline void length_is(Out *out, uint8_t *here) {
   if (!out->bad) be32(here, (uint32_t)(out->at - here - 4));
 }
 
-static void field_text(Out *out, Bytes text) {
+static inline void field_text(Out *out, Bytes text) {
   if (is_text(text))
     field_bytes(out, text.at, text.end - text.at);
   else
     fail(out);
 }
 
-static void json_object(Out *out, const Bytes *pairs, int count, int depth);
+static inline void json_object(Out *out, const Bytes *pairs, int count, int depth);
 
 /* A repeated field 1 of a message that has no other: ArrayValue and KeyValueList. */
-static int elements(Out *out, Bytes message, Bytes *found, int most) {
+static inline int elements(Out *out, Bytes message, Bytes *found, int most) {
   Field field;
   int count = 0, more;
   while ((more = next(&message, &field)) > 0) {
@@ -47,7 +47,7 @@ static int elements(Out *out, Bytes message, Bytes *found, int most) {
 }
 
 /* An AnyValue; `depth`: how many arrays and lists may nest from here. */
-static void json_value(Out *out, Bytes message, int depth) {
+static inline void json_value(Out *out, Bytes message, int depth) {
   Field field;
   Bytes parts[PAIRS_MAX];
   int count;
@@ -81,7 +81,7 @@ static void json_value(Out *out, Bytes message, int depth) {
 }
 
 /* Key and value of a KeyValue, each once, in this order. */
-static int pair(Bytes message, Bytes *key, Bytes *value) {
+static inline int pair(Bytes message, Bytes *key, Bytes *value) {
   Field field;
   if (next(&message, &field) < 1 || field.number != 1 || field.kind != DELIMITED) return 0;
   *key = field.bytes;
@@ -91,7 +91,7 @@ static int pair(Bytes message, Bytes *key, Bytes *value) {
 }
 
 /* An object of KeyValues; a key that stands twice goes the plain way. */
-static void json_object(Out *out, const Bytes *pairs, int count, int depth) {
+static inline void json_object(Out *out, const Bytes *pairs, int count, int depth) {
   Bytes keys[PAIRS_MAX], value;
   put(out, "{", 1);
   for (int i = 0; i < count && !out->bad; i++) {
@@ -107,7 +107,7 @@ static void json_object(Out *out, const Bytes *pairs, int count, int depth) {
   put(out, "}", 1);
 }
 
-static void field_attributes(Out *out, const Bytes *pairs, int count, int depth) {
+static inline void field_attributes(Out *out, const Bytes *pairs, int count, int depth) {
   uint8_t *here = length(out), version = JSONB_VERSION;
   put(out, &version, 1);
   json_object(out, pairs, count, depth);
@@ -115,7 +115,7 @@ static void field_attributes(Out *out, const Bytes *pairs, int count, int depth)
 }
 
 /* A nullable id: its bytes are the column's, big endian. */
-static void field_id(Out *out, Bytes found) {
+static inline void field_id(Out *out, Bytes found) {
   if (found.at == found.end)
     put32(out, NULL_FIELD);
   else

@@ -12,7 +12,7 @@ typedef struct {
   Bytes bytes;    /* of a delimited one */
 } Field;
 
-static int varint(Bytes *from, uint64_t *value) {
+static inline int varint(Bytes *from, uint64_t *value) {
   uint64_t found = 0;
   for (int shift = 0; from->at < from->end && shift < 64; shift += 7) {
     uint8_t byte = *from->at++;
@@ -23,14 +23,14 @@ static int varint(Bytes *from, uint64_t *value) {
   return 0;
 }
 
-static uint64_t little(const uint8_t *at, int size) {
+static inline uint64_t little(const uint8_t *at, int size) {
   uint64_t value = 0;
   while (size--) value = value << 8 | at[size];
   return value;
 }
 
 /* The next field of a message: 1, at its end 0, else -1. */
-static int next(Bytes *message, Field *field) {
+static inline int next(Bytes *message, Field *field) {
   uint64_t key, size;
   if (message->at == message->end) return 0;
   if (!varint(message, &key) || key >> 3 == 0 || key >> 32) return -1;
@@ -59,30 +59,30 @@ static int next(Bytes *message, Field *field) {
 /* What a field must be, else the record goes the plain way. */
 
 /* A varint that fits an int32 or uint32 column as it is; others go the plain way. */
-static uint32_t small(Out *out, const Field *field) {
+static inline uint32_t small(Out *out, const Field *field) {
   if (field->kind != VARINT || field->value > INT32_MAX) fail(out);
   return (uint32_t)field->value;
 }
 
-static uint64_t fixed(Out *out, const Field *field, int kind) {
+static inline uint64_t fixed(Out *out, const Field *field, int kind) {
   if (field->kind != kind) fail(out);
   return field->value;
 }
 
-static Bytes delimited(Out *out, const Field *field) {
+static inline Bytes delimited(Out *out, const Field *field) {
   if (field->kind == DELIMITED) return field->bytes;
   fail(out);
   return (Bytes){NULL, NULL};
 }
 
 /* A message that may stand once: twice they would merge. */
-static Bytes once(Out *out, const Field *field, Bytes before) {
+static inline Bytes once(Out *out, const Field *field, Bytes before) {
   if (before.at) fail(out);
   return delimited(out, field);
 }
 
 /* An id of `size` bytes, or none. */
-static Bytes id(Out *out, const Field *field, int64_t size) {
+static inline Bytes id(Out *out, const Field *field, int64_t size) {
   Bytes found = delimited(out, field);
   if (found.at != found.end && found.end - found.at != size) fail(out);
   return found;

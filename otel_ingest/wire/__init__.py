@@ -1,6 +1,7 @@
 """Step 2: a request's bytes -> its message, records that cannot be parsed left out and named.
 
-``codings`` undoes Content-Encoding, ``protobuf`` and ``json_mapping`` parse, ``status`` encodes the answers.
+``codings`` undoes Content-Encoding, ``json_wire`` makes JSON protobuf, ``protobuf`` and ``json_mapping`` parse,
+``status`` encodes the answers.
 """
 
 from enum import Enum
@@ -8,10 +9,10 @@ from enum import Enum
 from otel_ingest.errors import UnsupportedEncoding
 from otel_ingest.limits import Limits
 from otel_ingest.signals import Signal
-from otel_ingest.wire import json_mapping, protobuf
+from otel_ingest.wire import json_mapping, json_wire, protobuf
 from otel_ingest.wire.parsed import Parsed
 
-__all__ = ["Encoding", "Parsed", "encoding_of", "parse"]
+__all__ = ["Encoding", "Parsed", "as_protobuf", "encoding_of", "parse"]
 
 
 class Encoding(Enum):
@@ -36,9 +37,17 @@ def encoding_of(content_type: str) -> Encoding:
     )
 
 
+def as_protobuf(signal: Signal, body: bytes, encoding: Encoding, limits: Limits) -> tuple[bytes, Encoding]:
+    """Return a JSON body as protobuf where compiled code can make it that, any other as it is."""
+    if encoding is Encoding.PROTOBUF:
+        return body, encoding
+    made = json_wire.protobuf_of(signal, body, limits)
+    return (body, encoding) if made is None else (made, Encoding.PROTOBUF)
+
+
 def parse(signal: Signal, body: bytes, encoding: Encoding, limits: Limits) -> Parsed:
     """Return the message of ``body``. Raises MalformedRequest when it is no OTLP request at all."""
     json = encoding is Encoding.JSON
-    parsed = json_mapping.parse(signal, body, limits) if json else protobuf.parse(signal, body)
+    parsed = json_mapping.parse_whole(signal, body, limits) if json else protobuf.parse(signal, body)
     parsed.size_bytes = len(body)
     return parsed

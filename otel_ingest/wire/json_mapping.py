@@ -5,7 +5,6 @@ only itself; its reason names the JSON path.
 """
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -15,7 +14,7 @@ from otel_ingest.limits import Limits
 from otel_ingest.signals import METRICS, Signal
 from otel_ingest.wire.json_salvage import prune
 from otel_ingest.wire.json_values import Convert, JsonValueError, converter
-from otel_ingest.wire.parsed import Form, Parsed, Tally
+from otel_ingest.wire.parsed import Parsed, Tally
 
 _POINT_HOLDERS = {
     "gauge": "gauge",
@@ -28,41 +27,29 @@ _POINT_HOLDERS = {
 _UNFIT = (ValueError, TypeError, OverflowError)
 
 
-def parse(signal: Signal, body: bytes, limits: Limits) -> Parsed:
-    """Return the request of a JSON body; its records are left as values where its document is sound.
-
-    What a sound document holds, once converted, a message takes: it need not be made to know. Raises MalformedRequest
-    when the body is not one JSON object of OTLP's shape.
-    """
-    return _read(signal, body, limits, as_values=signal is not METRICS)
-
-
 def parse_whole(signal: Signal, body: bytes, limits: Limits) -> Parsed:
-    """Return the same with every record made a message."""
-    return _read(signal, body, limits, as_values=False)
-
-
-def _read(signal: Signal, body: bytes, limits: Limits, *, as_values: bool) -> Parsed:
-    document, is_sound = load(body)
+    """Return the request of a JSON body. Raises MalformedRequest when it is not one JSON object of OTLP's shape."""
+    document = load(body)
     if not isinstance(document, dict):
         raise MalformedRequest(
             f'the body is a JSON {_kind(document)}, expected an object such as {{"{signal.json_lists[0]}": []}}'
         )
-    return _Reader(signal, limits, as_values=as_values and is_sound).request(document)
+    return _Reader(signal, limits).request(document)
 
 
-def load(body: bytes) -> tuple[Any, bool]:
-    """Return the JSON document, and whether it is sound.
+def load(body: bytes) -> Any:
+    """Return the JSON document.
 
-    One that is not holds what its records may answer for: lone surrogates, invalid UTF-8, nesting without end.
+    It may hold what its records answer for: lone surrogates, invalid UTF-8, nesting without end.
+    Raises MalformedRequest.
     """
     try:
-        return orjson.loads(body), True
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         if "enough memory" in str(error):
             # The standard library's parser takes more.
             raise MemoryError from error
-        return _load_damaged(body, error), False
+        return _load_damaged(body, error)
 
 
 def _load_damaged(body: bytes, first: orjson.JSONDecodeError) -> Any:
@@ -81,9 +68,8 @@ def _no_constant(name: str) -> None:
 class _Reader:
     """Walks one document; counts records in order, keeps the good ones."""
 
-    def __init__(self, signal: Signal, limits: Limits, *, as_values: bool) -> None:
+    def __init__(self, signal: Signal, limits: Limits) -> None:
         self._signal = signal
-        self._as_values = as_values
         self._limits = limits
         self._tally = Tally()
         root: Any = signal.request_type.DESCRIPTOR
@@ -117,18 +103,10 @@ class _Reader:
                     self._tally.reject(spoiled.what, sum(map(self._count, records)))
                     continue
                 kept = self._records(records, f"{scope_path}.{record_key}")
-                scopes.append(self._with(self._scope_type, scope_kwargs, self._fields[2], kept))
+                scopes.append(scope_kwargs | {self._fields[2]: kept})
             if not isinstance(kwargs, JsonValueError):
-                groups.append(self._with(self._group_type, kwargs, self._fields[1], scopes))
-        if self._as_values:
-            return self._tally.parsed(SimpleNamespace(**{self._fields[0]: groups}), Form.VALUES)
+                groups.append(kwargs | {self._fields[1]: scopes})
         return self._tally.parsed(self._signal.request_type(**{self._fields[0]: groups}))
-
-    def _with(self, message_type: Any, kwargs: dict[str, Any], name: str, children: list[Any]) -> Any:
-        """Return an envelope with its children: one whole, or its ``own`` message and them beside it."""
-        if self._as_values:
-            return SimpleNamespace(**{"own": message_type(**kwargs), name: children})
-        return kwargs | {name: children}
 
     def _envelope(self, convert: Convert, message_type: Any, value: Any, path: str) -> Any:
         """Return the keyword arguments of a resource or scope group, or the error that spoils its records."""
@@ -148,7 +126,7 @@ class _Reader:
         for k, record in enumerate(records):
             try:
                 values = self._record(record, 0)
-                kept.append(values if self._as_values else self._record_type(**values))
+                kept.append(self._record_type(**values))
             except _UNFIT as error:
                 self._tally.reject(_reason(error, f"{path}[{k}]"))
             else:

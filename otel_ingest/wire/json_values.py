@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 Convert = Callable[[Any, int], Any]
 """(value, depth of AnyValue) -> keyword argument. Raises JsonValueError."""
 
-_HEX_IDS = frozenset({"trace_id", "span_id", "parent_span_id"})
+HEX_IDS = frozenset({"trace_id", "span_id", "parent_span_id"})
 _PATH_CHARS_MAX = 200
 _INTEGER = re.compile(r"-?[0-9]{1,20}\Z")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\Z")
@@ -133,7 +133,7 @@ def _single(field: FieldDescriptor, depth_max: int) -> Convert:
     if field.type == FieldDescriptor.TYPE_ENUM:
         return _enum
     if field.type == FieldDescriptor.TYPE_BYTES:
-        return _hex_id if field.name in _HEX_IDS else _bytes
+        return _hex_id if field.name in HEX_IDS else _bytes
     return _integer(*_RANGES[field.cpp_type]) if field.cpp_type in _RANGES else _double
 
 

@@ -97,7 +97,7 @@ def _named(attributes: dict[str, str]) -> str:
 
 def _in_json(signal: Signal, body: bytes) -> Iterator[tuple[int, str, bytes]]:
     groups, scopes, records = signal.json_lists
-    document, _ = json_mapping.load(body)
+    document = json_mapping.load(body)
     for group in _list(document, groups):
         component = _json_component(group)
         for scope in _list(group, scopes):

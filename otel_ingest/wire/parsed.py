@@ -12,9 +12,6 @@ class Form(Enum):
 
     WHOLE = "an Export*ServiceRequest"
     SHALLOW = "its twin of wire.shallow: records are bytes"
-    VALUES = (
-        "envelopes as namespaces (own: the message without children); a record is the keyword arguments of its type"
-    )
 
 
 @dataclass(slots=True)
@@ -52,6 +49,6 @@ class Tally:
             self._rejections.append(Rejection(self._next, reason, count))
             self._next += count
 
-    def parsed(self, message: Any, form: Form = Form.WHOLE) -> Parsed:
+    def parsed(self, message: Any) -> Parsed:
         """Return ``message``, which holds what was accepted, with the account."""
-        return Parsed(message, self._rejections, self._indexes if self._rejections else None, form=form)
+        return Parsed(message, self._rejections, self._indexes if self._rejections else None)
