@@ -266,7 +266,7 @@ class Settings(TlsSettings, BaseSettings):
     )
     cold_url: str = Field(
         default="",
-        description="Where cold files are: a directory, or s3://bucket/prefix and whatever fsspec knows "
+        description="Where cold files are: an absolute path, or s3://bucket/prefix and whatever fsspec knows "
         "(docs/storage.md); empty: nothing goes cold",
     )
     cold_after_days: float = Field(
@@ -313,7 +313,9 @@ class Settings(TlsSettings, BaseSettings):
 
     @model_validator(mode="after")
     def _cold_has_a_place(self) -> Self:
-        """Refuse to let partitions go cold nowhere; a directory is meant from where the program was started."""
+        """Refuse to let partitions go cold nowhere, or where another command would not look."""
+        if self.cold_url and "://" not in self.cold_url and not Path(self.cold_url).is_absolute():
+            raise ValueError(f"cold_url {self.cold_url!r}: an absolute path, or a URL such as s3://bucket/prefix")
         if self.cold_after_days and not self.cold_url:
             raise ValueError("cold_after_days needs cold_url: a directory, or a URL such as s3://bucket/prefix")
         return self

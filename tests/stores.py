@@ -12,6 +12,7 @@ from storage.columns import LOG_RECORDS, METRIC_POINTS, SPANS
 from storage.export import pages
 from storage.filters import LogQuery, TraceQuery
 from storage.pages import ExportQuery
+from storage.query.reading import parse
 from storage.reader import Reader
 from storage.reading.aggregates import Aggregate
 from storage.reading.signals import Selection
@@ -74,6 +75,12 @@ ROWS: dict[str, tuple[Any, st.SearchStrategy[Row]]] = {
     "metric_points": (METRIC_POINTS, POINTS),
 }
 
+_WRITTEN = (
+    "@user.id:>6", "@user.id:7", "@ratio:1*", "@on:true", "@nothing:*", "@user.id:* -timeout", "event:paid OR retry",
+    "trace:0101*", "span:000*", "level:warn", "level:>=error", "component:(shop OR till)", "component:a*",
+    "service.name:a*",
+    "body:*", "'a/b' OR @user.id:7.0", "NOT @on:true", '"k2"',
+)  # fmt: skip
 _edges = st.none() | _moments.map(lambda us: us * 1000) | _moments.map(lambda us: us * 1000 + 7)
 _some = {"component": st.none() | st.sampled_from([*COMPONENTS, "nobody"])}
 _pairs = st.sampled_from(
@@ -85,6 +92,7 @@ LOG_QUERIES = st.builds(
     severity_min=st.none() | st.integers(1, 24),
     text=st.none() | st.sampled_from(["TIMEOUT", "k2", "kelvin", "istanbul", "%_", "/b\\", "42", "no such"]),
     attributes=_pairs, since_ns=_edges, until_ns=_edges, order=st.sampled_from(["newest", "oldest"]),
+    query=st.none() | st.sampled_from([parse(text) for text in _WRITTEN]),
     limit=st.integers(1, 12),
 )  # fmt: skip
 TRACE_QUERIES = st.builds(

@@ -12,13 +12,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.dialects.postgresql.operators import CONTAINS, HAS_KEY
+from sqlalchemy.dialects.postgresql.operators import ASTEXT, CONTAINS, HAS_KEY
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BooleanClauseList,
+    ClauseList,
     CollectionAggregate,
     ColumnClause,
+    ExpressionClauseList,
     False_,
     Tuple,
 )
@@ -28,6 +30,10 @@ from storage.packing.needs import ALMOST_ASCII, MISSING, ORDERINGS, Need, inner,
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COMPARED = {operator.eq: "=", operator.ge: ">=", operator.gt: ">", operator.le: "<=", operator.lt: "<"}
+# Conditions that do not hold for NULL.
+_PRESENT = {*_COMPARED, operators.in_op, operators.like_op, operators.ilike_op}
+# Texts that PostgreSQL orders by bytes, as DuckDB does all.
+_BYTEWISE = {"component"}
 _WILD = re.compile(r"[%_/\\]")
 _UNPLAIN = re.compile(r'["\\]')
 
@@ -73,24 +79,44 @@ def _condition(clause: Any, occurrence: Any) -> Where | None:
     column, other = inner(clause.left), inner(clause.right)
     if isinstance(column, Tuple) and isinstance(other, Tuple):
         column, other, compare = column.clauses[0], other.clauses[0], ORDERINGS.get(compare)
+    if compare in _PRESENT:
+        at = _within_json(column)
+        if at is not None and at[0].table is occurrence:
+            return _key(at[0].name, value_of(at[1]))
     if not isinstance(column, ColumnClause) or column.table is not occurrence or compare is None:
         return None
     return _comparison(column.name, compare, other)
 
 
+def _within_json(element: Any) -> tuple[ColumnClause[Any], Any] | None:
+    """Return column and key of ``column -> key``, ``column ->> key`` or the type of one: it is NULL without the key."""
+    if isinstance(element, FunctionElement) and element.name == "jsonb_typeof":
+        element = inner(element.clauses.clauses[0])
+    if isinstance(element, BinaryExpression) and element.operator in {operators.json_getitem_op, ASTEXT}:
+        column = inner(element.left)
+        return (column, element.right) if isinstance(column, ColumnClause) else None
+    return None
+
+
 def _comparison(column: str, compare: Any, other: Any) -> Where | None:
     if isinstance(other, CollectionAggregate | FunctionElement):
         return _one_of(column, value_of(_array_of(other))) if compare is operator.eq else None
+    if compare is operators.between_op and isinstance(other, ClauseList | ExpressionClauseList):
+        edges = zip((operator.ge, operator.le), other.clauses, strict=True)
+        return _all([_comparison(column, edge, inner(clause)) for edge, clause in edges])
     value = value_of(other)
     if value is MISSING or value is None:
         return None
     if compare in _COMPARED:
-        made = _parameter(column, value)
-        return made and Where(f"{column} {_COMPARED[compare]} {made.sql}", made.parameters)
-    for known, make in _MAKERS.items():
-        if compare in known:
-            return make(column, value)
-    return None
+        return _compared(column, compare, value)
+    return next((make(column, value) for known, make in _MAKERS.items() if compare in known), None)
+
+
+def _compared(column: str, compare: Any, value: Any) -> Where | None:
+    made = _parameter(column, value)
+    if made is None or (isinstance(value, str) and compare is not operator.eq and column not in _BYTEWISE):
+        return None
+    return Where(f"{column} {_COMPARED[compare]} {made.sql}", made.parameters)
 
 
 def _array_of(element: Any) -> Any:

@@ -7,6 +7,8 @@ no cold files needs none of them.
 import importlib
 import os
 import secrets
+from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +18,7 @@ from storage.errors import PermanentStoreError, RetryableStoreError
 
 _SIGNALS = {"log_records": "logs", "spans": "spans", "metric_points": "metrics"}
 _DIRECTORY_MODE, _FILE_MODE = 0o700, 0o600
+_INFOS_MAX = 10_000
 _MISSING = "cold files need DuckDB, fsspec and pyarrow: pip install 'otel-ingest[cold]' (or [cold-s3])"
 
 
@@ -30,6 +33,31 @@ def module(name: str) -> Any:
 def new_path(table: str, since: datetime) -> str:
     """PURE but for the dice: return a path that no file ever had, one directory a signal and day."""
     return f"{_SIGNALS[table]}/day={since:%Y-%m-%d}/{since:%H}-{secrets.token_hex(8)}.parquet"
+
+
+def reading_fs(url: str) -> Any:
+    """Return a file system for reading what never changes: it asks once what a file is. Raises StoreError."""
+    fs = module("fsspec").core.url_to_fs(url, skip_instance_cache=True)[0]
+    for name in ("info", "exists", "isfile", "glob"):
+        setattr(fs, name, _once(getattr(fs, name)))
+    return fs
+
+
+def _once(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that remembers what it was told of a path, where that is anything at all."""
+    known: OrderedDict[str, Any] = OrderedDict()
+
+    def answer(path: str, *args: Any, **options: Any) -> Any:
+        found = known.get(path)
+        if not found:
+            found = ask(path, *args, **options)
+            if found:
+                known[path] = found
+            if len(known) > _INFOS_MAX:
+                known.popitem(last=False)
+        return found
+
+    return answer
 
 
 class Location:

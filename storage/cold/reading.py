@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from storage.cold.conditions import Where
-from storage.cold.location import location, module
+from storage.cold.location import location, module, reading_fs
 from storage.cold.values import from_arrow
 from storage.errors import PermanentStoreError, QuestionTooLarge, RetryableStoreError, StoreError
 from storage.packing.arrays import Part, types_of
@@ -138,8 +138,11 @@ def _database(url: str) -> Any:
     module("pyarrow")
     database = duckdb.connect(":memory:", config=_SETTINGS)
     if not place.is_local:
-        database.register_filesystem(place.fs)
+        database.register_filesystem(reading_fs(url))
         database.execute("SET disabled_filesystems = 'LocalFileSystem'")
+    # A path is written once: what is known of a file stays true.
+    database.execute("SET parquet_metadata_cache = true")
+    database.execute("SET validate_external_file_cache = 'NO_VALIDATION'")
     allowed = place.address().replace("'", "''")
     database.execute(f"SET allowed_directories = ['{allowed}']")
     database.execute("SET enable_external_access = false")

@@ -19,7 +19,7 @@ from storage.cold.freezing import Frozen, freeze_partition
 from storage.cold.location import location, module
 from storage.cold.thawing import thaw_file
 from storage.dberrors import translate
-from storage.errors import RetryableStoreError
+from storage.errors import PermanentStoreError, RetryableStoreError
 from storage.models import cold_chunks, cold_files, packed_blocks
 from storage.packing.packer import AGE_MIN, has_rows
 from storage.partitions import Partition, list_partitions
@@ -27,6 +27,7 @@ from storage.partitions import Partition, list_partitions
 _LOCK_KEY = 0x6F74_6C70_0006
 FILES_MAX = 8
 """Files of one partition: more are made one, so that late records do not leave a heap of small ones."""
+_LOOKED_FOR = 5
 GATHERED = timedelta(days=1)
 """By itself a partition that is cold goes cold again, for what came late, when its newest file is so old."""
 
@@ -84,6 +85,7 @@ async def freeze(engine: AsyncEngine, url: str, partitions: Sequence[Partition])
     """
     try:
         async with _turn(engine):
+            await _is_the_place(engine, url)
             await _sweep(engine, url)
             for partition in partitions:
                 await _gather(engine, partition)
@@ -130,6 +132,19 @@ async def missing_files(engine: AsyncEngine, url: str) -> list[str]:
     place = await asyncio.to_thread(location, url)
     module("duckdb")
     return await asyncio.to_thread(lambda: [path for path in paths if not place.has(path)])
+
+
+async def _is_the_place(engine: AsyncEngine, url: str) -> None:
+    """Raise PermanentStoreError where none of the newest files is at ``url``: all would be in two places then."""
+    live = select(cold_files.c.path).where(cold_files.c.state == "live").order_by(cold_files.c.id.desc())
+    async with engine.connect() as connection:
+        paths = (await connection.execute(live.limit(_LOOKED_FOR))).scalars().all()
+    place = await asyncio.to_thread(location, url)
+    if paths and not await asyncio.to_thread(lambda: any(place.has(path) for path in paths)):
+        raise PermanentStoreError(
+            f"OTEL_INGEST_COLD_URL is not where the cold files are: "
+            f"{paths[0]} is not there. Move the files, or set it back"
+        )
 
 
 async def _gather(engine: AsyncEngine, partition: Partition) -> None:

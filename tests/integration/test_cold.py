@@ -49,7 +49,7 @@ from tests.stores import (
     stored,
 )
 
-EXAMPLES = int(os.environ.get("COLD_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("COLD_EXAMPLES", "3"))
 QUESTIONS_A_STORE = 16
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 MEMORY = "memory://cold-tests"
@@ -81,7 +81,7 @@ def files(url: str) -> list[Path]:
 
 
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
-@pytest.mark.timeout(max(120, 6 * EXAMPLES))
+@pytest.mark.timeout(max(120, 20 * EXAMPLES))
 def test_every_question_has_the_same_answer(database_url: str) -> None:
     """Any store, some of it packed, some cold, some both, late records after that: as if all were rows."""
     runner = asyncio.Runner()
