@@ -1,13 +1,14 @@
 """OTLP over HTTP, protobuf: one POST a batch, statuses read as the specification means them."""
 
 import gzip
+import re
 import ssl
 import time
 import zlib
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -18,6 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otel_ingest_instrumentation.outcome import Batch, Outcome, Verdict, of_http
 from otel_ingest_instrumentation.transport import BATCH_ID_HEADER, CONFIG_HEADER, USER_AGENT, Target
 
+_LOOPBACK = re.compile(r"localhost|127(?:\.\d+){3}|::1")  # no proxy leads back to this machine
 _RETRY_AFTER_MAX_S = 300.0  # a server that asks for more is asked again all the same
 _ANSWER_BYTES_MAX = 64 << 10  # enough for any partial_success; an error page is not read whole
 _RESPONSES: dict[str, tuple[Any, str]] = {
@@ -124,9 +126,13 @@ def pool(url: str, target: Target) -> urllib3.PoolManager:
             context.load_cert_chain(target.client_certificate, target.client_key)
         options["ssl_context"] = context
     proxy = getproxies().get(parts.scheme)
-    if proxy and not proxy_bypass(parts.hostname or ""):
-        return urllib3.ProxyManager(proxy, **options)
-    return urllib3.PoolManager(**options)
+    if not proxy or _LOOPBACK.fullmatch(parts.hostname or "") or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return urllib3.PoolManager(**options)
+    auth = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if auth.username:
+        pair = f"{unquote(auth.username)}:{unquote(auth.password or '')}"
+        options["proxy_headers"] = urllib3.make_headers(proxy_basic_auth=pair)
+    return urllib3.ProxyManager(auth.geturl(), **options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,14 @@ const { Worker, isMainThread } = require('node:worker_threads');
 
 const SIGNALS = /** @type {const} */ ({ SIGTERM: 15, SIGINT: 2, SIGHUP: 1 });
 const DRAINS_MAX = 5; // an application may go on after its loop ran dry, but not for ever by our doing
+const COLLECTED_MS = 1000; // so long after them there is nothing new in the metrics
 const PID_ONE_GRACE_MS = 100; // the kernel keeps default actions from pid 1; a container would hang until SIGKILL
 
 /**
  * @typedef {object} Ending
  * @property {() => void} cut encode what waits, now
  * @property {() => Promise<void>} collect the metrics of the last interval
+ * @property {() => void} lastMetrics the same where nothing asynchronous runs any more
  * @property {() => Promise<void>} goodbye said when the process will not go on
  * @property {() => boolean} waiting whether records wait to be encoded
  * @property {import('./delivery').Delivery} delivery
@@ -26,6 +28,7 @@ class Exit {
     this.ending = ending;
     this.done = false;
     this.tries = 0;
+    this.collectedMs = -Infinity; // when the metrics of the last interval were sent off, or kept
     this.gaveUp = false; // the receiver had its time, and more of it would only delay the end
   }
 
@@ -54,10 +57,13 @@ class Exit {
   async drain(last) {
     const { cut, collect, goodbye, delivery, budgetMs } = this.ending;
     const start = Date.now();
-    await within(Promise.all([collect(), last ? goodbye() : undefined]), budgetMs / 2);
+    let collected = false;
+    const collecting = collect().then(() => { collected = true; });
+    await within(Promise.all([collecting, last ? goodbye() : undefined]), budgetMs / 2);
     cut();
     await delivery.drain(Math.max(budgetMs - (Date.now() - start), 1));
     this.gaveUp = delivery.pending.length > 0;
+    if (collected && last) this.collectedMs = performance.now();
   }
 
   /** The loop ran dry: the one moment at the end when the network may still be used at leisure. */
@@ -90,6 +96,7 @@ class Exit {
   atExit() {
     if (this.done) return;
     const { cut, delivery, budgetMs } = this.ending;
+    this.#collectLast();
     cut();
     const batches = delivery.hopeful && !this.gaveUp ? [...delivery.pending] : [];
     delivery.spillSync();
@@ -99,9 +106,19 @@ class Exit {
 
   finish() {
     if (this.done) return;
+    this.#collectLast();
     this.ending.cut();
     this.ending.delivery.spillSync();
     this.#close();
+  }
+
+  #collectLast() {
+    if (performance.now() - this.collectedMs < COLLECTED_MS) return; // an application may go on after its loop ran dry
+    try {
+      this.ending.lastMetrics();
+    } catch (error) {
+      this.ending.delivery.report.loud('last metrics', `the metrics of the last interval are lost: ${/** @type {Error} */ (error).message}`);
+    }
   }
 
   #close() {

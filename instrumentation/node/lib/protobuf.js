@@ -28,6 +28,32 @@ class Writer {
     return this;
   }
 
+  /** A varint without a field, of a packed list. @param {bigint} value as 64 bits */
+  value(value) {
+    const out = [];
+    let rest = BigInt.asUintN(64, value);
+    while (rest > 127n) {
+      out.push(Number(rest & 127n) | 128);
+      rest >>= 7n;
+    }
+    out.push(Number(rest));
+    this.parts.push(Uint8Array.from(out));
+    return this;
+  }
+
+  /** Written when zero too. @param {number} field @param {bigint} value as 64 bits */
+  varint(field, value) {
+    this.#varint(field * 8);
+    return this.value(value);
+  }
+
+  /** @param {number} field @param {1 | 5} type @param {Uint8Array} value of eight bytes or four */
+  fixed(field, type, value) {
+    this.#varint(field * 8 + type);
+    this.parts.push(value);
+    return this;
+  }
+
   /** @param {number} field @param {Uint8Array | string | undefined} value written when empty too; left out when undefined */
   bytes(field, value) {
     if (value !== undefined) {

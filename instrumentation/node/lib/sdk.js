@@ -8,6 +8,7 @@ const { detectResources, defaultResource, resourceFromAttributes } = require('@o
 const { format } = require('node:util');
 const { Delivery } = require('./delivery');
 const { Exit } = require('./exit');
+const { collectNow } = require('./last-metrics');
 const { Levels, SEVERITIES } = require('./levels');
 const { emit, exceptionAttributes } = require('./loggers/emit');
 const { OpampAgent } = require('./opamp');
@@ -73,6 +74,7 @@ class Parts {
         for (const { sentence, attributes } of losses) emit(SELF, SEVERITIES.ERROR, sentence, attributes, 'otel_ingest.client.lost');
       },
     });
+    this.lastMetrics = () => {};
     this.onConfigHash = (/** @type {string} */ _hash) => {};
     this.redactor = recordRedactor(() => readRedaction(process.env), report);
     this.logs = this.#pipeline('logs', (record) => this.redactor.logRecord(record), settings.logs);
@@ -131,7 +133,10 @@ function metricReaders(parts) {
     new sdk.PeriodicExportingMetricReader({ exporter, exportIntervalMillis: every, exportTimeoutMillis: timeout });
   return exporterNames('METRICS').flatMap((name) => {
     if (name === 'otlp') {
-      return [reader(metricExporter(parts.delivery, parts.transports.metrics.encoding, (m) => parts.redactor.metrics(m)))];
+      const exporter = metricExporter(parts.delivery, parts.transports.metrics.encoding, (m) => parts.redactor.metrics(m));
+      const ours = reader(exporter);
+      parts.lastMetrics = () => exporter.export(collectNow(ours), () => {});
+      return [ours];
     }
     if (name === 'console') return [reader(new sdk.ConsoleMetricExporter())];
     if (name === 'prometheus') return [new (fromSdk('@opentelemetry/exporter-prometheus').PrometheusExporter)()];
@@ -260,6 +265,7 @@ function run(parts) {
   const agent = opampAgent(parts);
   new Exit({
     cut: () => { parts.logs.flushSync(); parts.spans.flushSync(); },
+    lastMetrics: () => parts.lastMetrics(),
     collect: async () => {
       await parts.resource.waitForAsyncAttributes?.();
       await Promise.all(readers.map((reader) => reader.forceFlush()));

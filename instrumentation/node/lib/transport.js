@@ -8,7 +8,9 @@ const { ROOT_CONTEXT, context } = require('@opentelemetry/api');
 const { suppressTracing } = require('@opentelemetry/core');
 const { convertLegacyHttpOptions } = require('@opentelemetry/otlp-exporter-base/node-http');
 const { convertLegacyOtlpGrpcOptions } = require('@opentelemetry/otlp-grpc-exporter-base');
+const { jsonToProtobuf } = require('./json-to-protobuf');
 const { bytesOf, fields, numberOf } = require('./protobuf');
+const { route } = require('./proxy');
 const { SIGNALS } = require('./signals');
 
 /**
@@ -102,20 +104,21 @@ function exchange(request, body, timeoutMs) {
 function httpClient(env, path, type, url) {
   const options = convertLegacyHttpOptions({ url }, env, path, { 'Content-Type': type });
   const target = new URL(options.url);
-  /** @type {Promise<any> | undefined} */
-  let agent;
+  /** @type {Promise<ReturnType<typeof route>> | undefined} */
+  let way;
   return {
     url: options.url,
     timeoutMs: options.timeoutMillis,
     compressed: options.compression === 'gzip',
-    close: () => void agent?.then((a) => a.destroy()),
+    close: () => void way?.then(({ options: { agent } }) => /** @type {import('node:http').Agent} */ (agent).destroy()),
     /** @param {Uint8Array} body @param {Record<string, string>} extra @param {number} timeoutMs */
     async post(body, extra, timeoutMs) {
-      agent ??= Promise.resolve(options.agentFactory(target.protocol));
-      const headers = { ...(await options.headers()), 'User-Agent': 'otel-ingest-instrumentation-node', 'Content-Length': body.length, ...extra };
-      const { request } = target.protocol === 'https:' ? require('node:https') : require('node:http');
-      const settled = { method: 'POST', headers, agent: await agent };
-      return context.with(suppressTracing(ROOT_CONTEXT), () => exchange(request(target, settled), body, timeoutMs));
+      way ??= Promise.resolve(options.agentFactory(target.protocol)).then((agent) => route(target, agent, process.env));
+      const { url: at, options: by } = await way;
+      const headers = { ...by.headers, ...(await options.headers()), 'User-Agent': 'otel-ingest-instrumentation-node', 'Content-Length': body.length, ...extra };
+      const { request } = at.protocol === 'https:' ? require('node:https') : require('node:http');
+      const settled = { ...by, method: 'POST', headers };
+      return context.with(suppressTracing(ROOT_CONTEXT), () => exchange(request(at, settled), body, timeoutMs));
     },
   };
 }
@@ -205,7 +208,9 @@ function grpcTransport(signal) {
     close: () => client?.close(),
     async send(batch, timeoutMs = options.timeoutMillis) {
       try {
-        return await context.with(suppressTracing(ROOT_CONTEXT), () => call(batch, timeoutMs));
+        // What waits on disk may be of a process that spoke JSON.
+        const body = batch.encoding === 'json' ? jsonToProtobuf(batch.signal, batch.body) : batch.body;
+        return await context.with(suppressTracing(ROOT_CONTEXT), () => call({ ...batch, body }, timeoutMs));
       } catch (error) {
         return { kind: 'retry', detail: String(/** @type {Error} */ (error).message || error) };
       }

@@ -9,14 +9,23 @@ const { filesUnder, runApp, temporary } = require('./help/app');
 
 const LOG_500 = `
   const log = require_('pino')({}, require('node:fs').createWriteStream('/dev/null'));
+  const meter = require_('@opentelemetry/api').metrics.getMeter('m');
+  const ended = meter.createCounter('ended');
+  meter.createObservableGauge('seen').addCallback((result) => result.observe(n, { of: 'records' }));
   let n = 0;
-  const timer = setInterval(() => { for (let i = 0; i < 25 && n < 500; i++) log.info('record %d', n++); if (n >= 500) { clearInterval(timer); end(); } }, 10);
+  const timer = setInterval(() => { for (let i = 0; i < 25 && n < 500; i++) log.info('record %d', n++); if (n >= 500) { clearInterval(timer); ended.add(5); end(); } }, 10);
 `;
 const DOWN = 'http://127.0.0.1:9'; // nobody listens there
 
 /** @param {import('./help/sink').startSink extends (...a: any) => Promise<infer S> ? S : never} sink */
 function numbers(sink) {
   return sink.logs().map((r) => /^record (\d+)$/.exec(r.body)?.[1]).filter(Boolean).map(Number).sort((a, b) => a - b);
+}
+
+/** The last interval's metrics, one value each. @param {any} sink */
+function lastMetrics(sink) {
+  const of = (/** @type {string} */ name) => sink.metrics().filter((/** @type {any} */ m) => m.name === name).flatMap((/** @type {any} */ m) => (m.sum ?? m.gauge).dataPoints);
+  return { ended: of('ended').map((/** @type {any} */ p) => p.asDouble ?? Number(p.asInt)), seen: of('seen').map((/** @type {any} */ p) => p.asDouble ?? Number(p.asInt)) };
 }
 
 const ALL = [...Array(500).keys()];
@@ -36,6 +45,7 @@ for (const [name, end, code, signal] of /** @type {[string, string, number | nul
 
     assert.deepEqual(await app.ended, { code, signal }, app.stderr);
     assert.deepEqual(numbers(sink), ALL);
+    assert.deepEqual(lastMetrics(sink), { ended: [5], seen: [500] });
     assert.equal(new Set(sink.requests.map((r) => r.id)).size, sink.requests.length, 'a batch was sent twice');
     assert.deepEqual(filesUnder(app.spool), []);
   });
@@ -64,6 +74,7 @@ for (const [name, end, expected] of /** @type {[string, string, any][]} */ ([
     await next.ended;
 
     assert.deepEqual(numbers(sink), ALL);
+    assert.deepEqual(lastMetrics(sink), { ended: [5], seen: [500] });
     assert.deepEqual(filesUnder(app.spool), []);
   });
 }
