@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 from psycopg.types.json import Jsonb
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import make_url
@@ -144,7 +145,7 @@ def _measure(cursor: psycopg.Cursor[Any], kind: Kind, rows: int, values: list[di
 def run(options: argparse.Namespace, url: str) -> None:
     """Measure all and print."""
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    table = Table("index", "rows/s", "WAL a row", "bytes a row", "built: bytes a row", "s", "read ms", box=None)
+    table = Table("index", "rows/s", "WAL a row", "bytes a row", "built: bytes a row", "s", "read ms", box=box.MARKDOWN)
     with (
         psycopg.connect(plain, autocommit=True, options="-c timezone=UTC") as connection,
         connection.cursor() as cursor,

@@ -45,11 +45,11 @@ async def reading_connection(
     engine: AsyncEngine, bytes_max: int = UNPACKED_BYTES_MAX
 ) -> "AsyncIterator[PackedConnection]":
     """Yield a connection in one snapshot; ``bytes_max``: bytes of columns that one statement may unpack."""
-    # It says BEGIN itself.
-    connection = PackedConnection(engine.execution_options(isolation_level="AUTOCOMMIT"))
+    connection = PackedConnection(engine)
     connection.bytes_max = bytes_max
     connection.forget()
     async with connection:
+        await connection.says_begin()
         yield connection
         await connection.end()
 
@@ -83,6 +83,10 @@ class PackedConnection(AsyncConnection):
     _is_begun: bool
     _wanted: Manner
     _set: Manner
+
+    async def says_begin(self) -> None:
+        """Have the driver leave BEGIN to this connection, until it is back in the pool."""
+        await self.execution_options(isolation_level="AUTOCOMMIT")
 
     def forget(self) -> None:
         """Know nothing of a transaction: the next statement begins one."""
@@ -121,7 +125,7 @@ class PackedConnection(AsyncConnection):
                 if not (was_used and driver.closed and not self._is_begun):
                     raise translate(error, reading=True) from error
                 await self.invalidate(error)
-                await self.execution_options(isolation_level="AUTOCOMMIT")
+                await self.says_begin()
 
     async def _begin(self, driver: Any, own_ms: int) -> None:
         manner = self._wanted.sql(own_ms)

@@ -18,6 +18,10 @@ from storage.views import Page, TraceOutline, TraceSummary
 _ERROR = 2
 _ERROR_NUMBER = 17
 _BEFORE_ALL = UUID(int=0)
+_OF_SPANS = SPAN_NODES.order_by(
+    spans.c.parent_span_id.isnot(None), (spans.c.status_code == _ERROR).is_not(true()), spans.c.time, spans.c.id
+)
+_OF_LOGS = MESSAGES.order_by(log_records.c.severity_number < _ERROR_NUMBER, log_records.c.time, log_records.c.id)
 
 
 async def trace_outline(
@@ -26,14 +30,8 @@ async def trace_outline(
     """Return the shape of a trace and what its log records say, oldest first; None when nothing is stored of it."""
     key = UUID(trace_id)
     table, logs = spans.c, log_records.c
-    of_spans = SPAN_NODES.where(table.trace_id == key)
-    of_spans = of_spans.order_by(
-        table.parent_span_id.isnot(None), (table.status_code == _ERROR).is_not(true()), table.time, table.id
-    )
-    of_logs = MESSAGES.where(logs.trace_id == key)
-    of_logs = of_logs.order_by(logs.severity_number < _ERROR_NUMBER, logs.time, logs.id)
-    found = (await connection.execute(of_spans.limit(spans_max))).all()
-    said = (await connection.execute(of_logs.limit(logs_max))).all()
+    found = (await connection.execute(_OF_SPANS.where(table.trace_id == key).limit(spans_max))).all()
+    said = (await connection.execute(_OF_LOGS.where(logs.trace_id == key).limit(logs_max))).all()
     if not found and not said:
         return None
     spans_all = len(found) if len(found) < spans_max else await _count_all(connection, SPANS, table.trace_id == key)
