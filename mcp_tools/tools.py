@@ -76,8 +76,8 @@ TOOLS: dict[str, Tool] = {
         SearchTracesArguments,
         logger_search_traces,
         "Search traces",
-        "Traces with a span of a component, name, status, duration or attributes; newest, slowest or failed first, "
-        "each with its root, span count and first error.",
+        "Traces with a span of a component, name, status, duration or attributes; newest, slowest, or those "
+        "with errors; each with its root, span count and first error.",
     ),
     "logger_stats": Tool(
         StatsArguments,

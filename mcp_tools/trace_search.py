@@ -26,13 +26,14 @@ class SearchTracesArguments(Window):
     # query= says the same.
     unlisted: ClassVar[frozenset[str]] = frozenset({"attributes"})
 
+    since: str | None = Field(None, description='"15m", RFC 3339 or epoch. Default 24h')
     name: str | None = Field(None, description="Span name")
     status: Literal["error", "ok", "unset"] | None = None
     min_duration: str | None = Field(None, description='For example "250ms"')
     max_duration: str | None = None
     query: str | None = Field(None, description=SPANS_QUERY)
     attributes: Attributes = Field(default_factory=dict, description="Equal attributes of span or resource")
-    sort: Literal["newest", "slowest", "errors"] = "newest"
+    sort: Literal["newest", "slowest", "errors"] = Field("newest", description="errors: failed ones alone, most first")
     limit: int = Field(20, ge=1, le=200)
     cursor: str | None = None
 
