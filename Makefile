@@ -118,6 +118,9 @@ killpoints: $(VENV)/.dev ## 500 kills at exact points of COPY, COMMIT and the an
 bench-doors: $(VENV)/.dev ## Jaeger's and Loki's API over a store of its own: medians (ARGS="--traces 30000")
 	@$(BIN)/python -m benchmarks.doors $(ARGS)
 
+bench-counting: $(VENV)/.dev ## what counts and roll-ups cost a writer: batches of 512 with and without (ARGS="--blocks 12")
+	@$(BIN)/python -m benchmarks.counting $(ARGS)
+
 retention-bench: $(VENV)/.dev ## a day of a million records goes while it ingests (ARGS="--layout": deletion against sub-partitions)
 	@$(BIN)/python -m benchmarks.retention $(ARGS)
 
@@ -141,4 +144,4 @@ overload: $(VENV)/.dev ## more than it can commit: memory, refusals by code, and
 clean: ## remove the virtual environment and caches (the data directory stays)
 	rm -rf $(VENV) instrumentation/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
-.PHONY: bench-tools bench-doors bench-page screenshots bench-index bench-read help install up demo test test-fast test-node check format conformance mcp-conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench idle-agents chaos killpoints overload clean
+.PHONY: bench-tools bench-counting bench-doors bench-page screenshots bench-index bench-read help install up demo test test-fast test-node check format conformance mcp-conformance bench bench-wal bench-decode fuzz roundtrip volume once digests clients-bench idle-agents chaos killpoints overload clean

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from mcp_tools.jaeger import Jaeger
 from mcp_tools.loki.routes import Loki
 from otel_ingest.cli.otlp_reading import otlp_trace
-from storage import embedded, migrate, tokens
+from storage import embedded, migrate, rollups, tokens
 from storage.columns import SPANS
 from storage.config import StorageConfig
 from storage.engine import AsyncEngine, read_engine, write_engine
@@ -33,6 +33,7 @@ RESOURCES = {
 }
 SPANS_A_TRACE = 10
 ROUNDS = 5
+COMPACTIONS = 10  # one a minute, as a receiver does
 
 
 async def fill(engine: AsyncEngine, traces: int, start_us: int, window_us: int) -> None:
@@ -68,6 +69,8 @@ async def measure(url: str, traces: int) -> None:
     now = time.time_ns() // 1000
     hour = 3_600_000_000
     await fill(writing, traces, now - 2 * hour, 2 * hour)
+    for _ in range(COMPACTIONS):
+        await rollups.compact(writing)
     async with writing.connect() as connection:
         raw = await connection.get_raw_connection()
         await raw.driver_connection.set_autocommit(True)

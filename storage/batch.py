@@ -5,11 +5,11 @@ did on the wire, so a queue of batches can be bounded in bytes, and the writer o
 """
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from storage.columns import TELEMETRY_TABLES, TelemetryTable
-from storage.counts import Counts, add, count, of_cells
+from storage.counts import Cell, Counts, add, count, of_cells
 from storage.encoding import FIXED_BYTES, POSTGRES_EPOCH_US
 from storage.keys import RequestKey
 from storage.rows import ResourceRow, Row, ScopeRow
@@ -62,10 +62,10 @@ class EncodedRows:
     counts: Counts
 
     @classmethod
-    def of(cls, component: str, cells: Iterable[tuple[int, int, int, int]]) -> "EncodedRows":
-        """Return none yet; ``cells`` count those to come: (minute, code, rows, sum of durations in ns)."""
-        counts = of_cells(component, cells)
-        return cls([], {minute // _MINUTES_A_DAY for minute, _, _ in counts}, counts)
+    def of(cls, component: str, cells: Iterable[Cell] = (), served: Mapping[int, int] | None = None) -> "EncodedRows":
+        """Return none yet; ``cells`` and ``served`` count those to come (``storage.counts.of_cells``)."""
+        counts = of_cells(component, cells, served or {})
+        return cls([], {key[0] // _MINUTES_A_DAY for key in counts}, counts)
 
 
 @dataclass(slots=True)

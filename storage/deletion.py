@@ -99,9 +99,11 @@ async def _delete_from(
     leaving = delete(table).where(*here, *conditions)
     gone = leaving.returning(*(table.c[name] for name in rollups.needed(table))).cte("gone")
     uncounted = rollups.subtracting(table, gone)
-    if uncounted is None:
+    if not uncounted:
         return int((await connection.execute(leaving)).rowcount)
-    counted = select(func.count()).select_from(gone).add_cte(uncounted.cte("uncounted"))
+    counted = select(func.count()).select_from(gone)
+    for n, taking in enumerate(uncounted):
+        counted = counted.add_cte(taking.cte(f"uncounted_{n}"))
     return int((await connection.execute(counted)).scalar_one())
 
 

@@ -1,6 +1,5 @@
 """The tables, made from ``storage.columns``; Alembic compares the database with this metadata."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -13,8 +12,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
-    Numeric,
     Sequence,
     Table,
     Text,
@@ -26,12 +23,12 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from storage.columns import LOG_RECORDS, METRIC_POINTS, SPANS, TelemetryTable
+from storage.count_models import BYTEWISE, metadata
 from storage.periods import Period
 
 # The key of Table.info under which a table says that it is partitioned by time.
 TIME_PARTITIONED = "time_partitioned"
 
-metadata = MetaData(naming_convention={"ix": "%(table_name)s_%(column_0_N_name)s_idx", "pk": "%(table_name)s_pkey"})
 
 _TYPES: dict[str, TypeEngine[Any]] = {
     "timestamptz": DateTime(timezone=True),
@@ -44,8 +41,6 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "jsonb": JSONB(),
     "bytea": LargeBinary(),
 }
-# Compared, ordered and indexed by bytes: faster than any language's rules, and the same on every system.
-_BYTEWISE = Text(collation="C")
 # SEVERITY_NUMBER_ERROR.
 _ERROR_NUMBER = 17
 
@@ -61,7 +56,7 @@ def _telemetry_table(spec: TelemetryTable) -> Table:
     columns = [
         Column(
             c.name,
-            _BYTEWISE if c.name == "component" else _TYPES[c.type],
+            BYTEWISE if c.name == "component" else _TYPES[c.type],
             nullable=c.nullable,
             primary_key=c.name == "time",
             comment=c.comment,
@@ -124,7 +119,7 @@ retention_rules = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("signal", Text, nullable=False, comment="logs, spans or metrics"),
-    Column("component", _BYTEWISE, comment="NULL: any"),
+    Column("component", BYTEWISE, comment="NULL: any"),
     Column("severity_min", Integer, comment="Of severity_number, included; NULL: any"),
     Column("severity_max", Integer, comment="Of severity_number, included; NULL: any"),
     Column("keep_s", BigInteger, comment="Seconds; NULL: for ever"),
@@ -152,7 +147,7 @@ def _interned_table(name: str, noun: str, *own: SchemaItem) -> Table:
 resources = _interned_table(
     "resources",
     "Resource",
-    Column("component", _BYTEWISE, nullable=False),
+    Column("component", BYTEWISE, nullable=False),
     Index("resources_component_idx", "component"),
 )
 scopes = _interned_table(
@@ -182,7 +177,7 @@ level_overrides = Table(
     "level_overrides",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("component", _BYTEWISE, nullable=False),
+    Column("component", BYTEWISE, nullable=False),
     Column("logger", Text, nullable=False, comment="A logger and all below it; * is every logger"),
     Column("level", Text, nullable=False, comment="TRACE, DEBUG, INFO, WARN, ERROR or FATAL"),
     Column("reason", Text, nullable=False),
@@ -197,7 +192,7 @@ agents = Table(
     "agents",
     metadata,
     Column("instance_uid", Uuid, primary_key=True, comment="OpAMP instance_uid; one a process"),
-    Column("component", _BYTEWISE, nullable=False),
+    Column("component", BYTEWISE, nullable=False),
     Column("description", JSONB, nullable=False, comment="Attributes of its AgentDescription"),
     Column("first_seen", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("last_seen", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -270,7 +265,7 @@ rejected_records = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("signal", Text, nullable=False, comment="logs, traces or metrics"),
-    Column("component", _BYTEWISE, nullable=False, comment="As in the telemetry tables; empty: not known"),
+    Column("component", BYTEWISE, nullable=False, comment="As in the telemetry tables; empty: not known"),
     Column("position", BigInteger, nullable=False, comment="Of the record in its request, from 0"),
     Column("reason", Text, nullable=False),
     Column("media_type", Text, nullable=False, comment="How record is encoded"),
@@ -280,59 +275,12 @@ rejected_records = Table(
     Index("rejected_records_received_at_idx", "received_at"),
 )
 
-
-@dataclass(frozen=True, slots=True)
-class CountTables:
-    """What counts the rows of a telemetry table (``storage.rollups``): by hour, and what was not added up yet."""
-
-    counts: Table
-    deltas: Table
-
-    @property
-    def code(self) -> Column[Any]:
-        """Return the column that tells the kind: severity_number or status_code."""
-        return self.deltas.c.severity_number if "severity_number" in self.deltas.c else self.deltas.c.status_code
-
-
-def _count_tables(noun: str, code: str, *, timed: bool) -> CountTables:
-    """Return the two tables; neither has a key, for a component may be longer than an index holds."""
-
-    def kind() -> list[Column[Any]]:
-        return [Column("component", _BYTEWISE, nullable=False), Column(code, Integer, nullable=False)]
-
-    durations = (
-        Column("duration_ns", Numeric, nullable=False, comment="Sum of durations"),
-        Column("durations", LargeBinary, nullable=False, comment="60 sums of 12 bytes, big endian, ns"),
-    )
-    counts = Table(
-        f"{noun}_counts",
-        metadata,
-        Column("hour", DateTime(timezone=True), nullable=False),
-        *kind(),
-        Column("total", BigInteger, nullable=False, comment="Sum of minutes"),
-        Column("minutes", LargeBinary, nullable=False, comment="60 counts of 4 bytes, big endian"),
-        *(durations if timed else ()),
-        Index(f"{noun}_counts_hour_idx", "hour"),
-    )
-    deltas = Table(
-        f"{noun}_count_deltas",
-        metadata,
-        Column("minute", DateTime(timezone=True), nullable=False),
-        *kind(),
-        Column("count", BigInteger, nullable=False, comment="Rows stored, or with a minus deleted"),
-        *([Column("duration_ns", Numeric, nullable=False, comment="Sum of the spans' durations")] if timed else ()),
-    )
-    return CountTables(counts, deltas)
-
-
-LOG_COUNTS = _count_tables("log", "severity_number", timed=False)
-SPAN_COUNTS = _count_tables("span", "status_code", timed=True)
 packed_blocks = Table(
     "packed_blocks",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True, comment="Never used again: blocks do not change"),
     Column("table_name", Text, nullable=False, comment="The telemetry table its records are of"),
-    Column("component", _BYTEWISE, nullable=False, comment="Of all its records"),
+    Column("component", BYTEWISE, nullable=False, comment="Of all its records"),
     Column("first_time", DateTime(timezone=True), nullable=False),
     Column("last_time", DateTime(timezone=True), nullable=False, comment="Of the same partition as first_time"),
     Column("first_id", BigInteger, nullable=False),
@@ -368,7 +316,7 @@ cold_chunks = Table(
     Column("file_id", BigInteger, primary_key=True, autoincrement=False, comment="cold_files.id"),
     Column("first_row", BigInteger, primary_key=True, autoincrement=False, comment="Its first row in the file"),
     Column("table_name", Text, nullable=False),
-    Column("component", _BYTEWISE, nullable=False, comment="Of all its records"),
+    Column("component", BYTEWISE, nullable=False, comment="Of all its records"),
     Column("first_time", DateTime(timezone=True), nullable=False),
     Column("last_time", DateTime(timezone=True), nullable=False),
     Column("first_id", BigInteger, nullable=False),

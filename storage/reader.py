@@ -19,6 +19,7 @@ from storage.packing.connection import PackedConnection, reading_connection
 from storage.packing.lookup import packed_state
 from storage.reading import info, lines, logs, messages, services, stats, trace_parts, traces, whole
 from storage.reading.aggregates import Aggregate, Aggregated, aggregate
+from storage.reading.calls import calls
 from storage.reading.fields import FieldValue, field_values
 from storage.reading.signals import Selection
 from storage.reading.tail import ReadAs, Record, TailPage, TailPlace, begin, look
@@ -174,7 +175,7 @@ class Reader:
             return await stats.components(connection)
 
     async def operations(self, component: str, kind: int | None = None) -> list[Operation]:
-        """Return name and kind of a component's latest spans, each once, by name."""
+        """Return name and kind of a component's spans, each once, by name."""
         async with self._connection() as connection:
             return await services.operations(connection, component, kind)
 
@@ -186,7 +187,7 @@ class Reader:
     async def calls(self, since_ns: int, until_ns: int) -> list[Call]:
         """Return how often a component called another in [since, until)."""
         async with self._connection() as connection:
-            return await services.calls(connection, since_ns, until_ns)
+            return await calls(connection, since_ns, until_ns)
 
     async def service_numbers(self, since_ns: int, until_ns: int) -> list[ServiceNumbers]:
         """Return what each component served in [since, until): requests, failed ones, percentiles of their time."""

@@ -35,8 +35,10 @@ WRITER_TABLES: Mapping[str, str] = {
     # Only ever added to; a function of the owner adds them up.
     "log_count_deltas": "INSERT",
     "span_count_deltas": "INSERT",
+    "span_detail_deltas": "INSERT",
     "log_counts": "",
     "span_counts": "",
+    **dict.fromkeys(("span_names", "span_times", "span_calls"), ""),
     # The owner packs, and writes cold files.
     "packed_blocks": "",
     "cold_files": "",
@@ -62,6 +64,7 @@ WRITER_TABLES: Mapping[str, str] = {
 READER_TABLES: Mapping[str, str] = {
     **dict.fromkeys(_TELEMETRY, "SELECT"),
     **dict.fromkeys(("log_counts", "log_count_deltas", "span_counts", "span_count_deltas"), "SELECT"),
+    **dict.fromkeys(("span_detail_deltas", "span_names", "span_times", "span_calls"), "SELECT"),
     "packed_blocks": "SELECT",
     "cold_files": "SELECT",
     "cold_chunks": "SELECT",
@@ -78,8 +81,8 @@ READER_TABLES: Mapping[str, str] = {
 ERASER_TABLES: Mapping[str, str] = {
     **dict.fromkeys(_TELEMETRY, "SELECT, DELETE"),
     # What is deleted is taken from the counts in its transaction.
-    **dict.fromkeys(("log_count_deltas", "span_count_deltas"), "INSERT"),
-    **dict.fromkeys(("log_counts", "span_counts"), ""),
+    **dict.fromkeys(("log_count_deltas", "span_count_deltas", "span_detail_deltas"), "INSERT"),
+    **dict.fromkeys(("log_counts", "span_counts", "span_names", "span_times", "span_calls"), ""),
     # Packed records are rows again before they go, and their block is written anew without them.
     **dict.fromkeys(_TELEMETRY, "SELECT, INSERT, DELETE"),
     "packed_blocks": "SELECT, INSERT, DELETE",
@@ -106,6 +109,8 @@ _WRITER_FUNCTIONS = (
     "otel_ingest_make_partition(text, date)",
     "otel_ingest_make_partition(text, timestamptz, timestamptz)",
     "otel_ingest_compact_counts()",
+    "otel_ingest_compact_spans()",
+    "otel_ingest_catch_up_spans()",
     "otel_ingest_find_token(bytea)",
     "otel_ingest_touch_tokens(bigint[])",
 )

@@ -50,8 +50,8 @@ class _Rows:
             yield from self._encoded(part, envelope, named, context)
 
     def _encoded(self, part: list[bytes], envelope: native.Envelope, named: Named, context: Context) -> Iterator[Item]:
-        tuples, cells = native.rows(part, envelope, spans=self.spans)
-        run = EncodedRows.of(named[2], cells)
+        tuples, cells, served = native.rows(part, envelope, spans=self.spans)
+        run = EncodedRows.of(named[2], cells, served)
         for data, encoded in zip(part, tuples, strict=True):
             if encoded:
                 run.rows.append(encoded)
@@ -59,7 +59,7 @@ class _Rows:
             if run.rows:
                 context.position += len(run.rows)
                 yield run
-                run = EncodedRows.of(named[2], [])
+                run = EncodedRows.of(named[2])
             yield self._plain(data, named, context)
         if run.rows:
             context.position += len(run.rows)

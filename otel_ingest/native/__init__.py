@@ -6,16 +6,18 @@ is unusual. A property test holds both together.
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from otel_ingest.native.build import library_path
+from storage.counts import NAME_CHARS_MAX, Cell
 
 # That of the C sources: a library left from others is not used.
-_VERSION = 2
+_VERSION = 3
 
 
 _Id = ctypes.c_uint8 * 16
@@ -130,6 +132,7 @@ def load(path: Path) -> ctypes.CDLL | None:
         ctypes.c_int64,
         ctypes.c_void_p,
         ctypes.c_void_p,
+        ctypes.c_void_p,
     ]
     return library
 
@@ -158,15 +161,19 @@ def json_to_protobuf(body: bytes, tables: JsonTables, values_max: int) -> bytes 
     return bytes(memoryview(buffer)[:used]) if used >= 0 else None
 
 
-Cells = list[tuple[int, int, int, int]]
-"""(minutes since 1970, severity number or status code, rows, sum of durations in ns); one may stand twice."""
-_CELL = 4
+_CELL = 7
+_NAME_BYTES_MAX = 4 * NAME_CHARS_MAX
 # A tuple is mostly shorter than twice its record; what does not fit goes the plain way.
 _BYTES_A_BYTE, _BYTES_A_ROW = 4, 512
 
 
-def rows(records: Sequence[bytes], envelope: Envelope, *, spans: bool) -> tuple[list[bytes], Cells]:
-    """Return the COPY tuple of each LogRecord or Span, empty where the plain way must look at it, and their counts."""
+def rows(
+    records: Sequence[bytes], envelope: Envelope, *, spans: bool
+) -> tuple[list[bytes], list[Cell], Mapping[int, int]]:
+    """Return the COPY tuple of each LogRecord or Span, empty where the plain way must look at it, and their counts.
+
+    These are the cells and what was served, as ``storage.counts.of_cells`` takes them.
+    """
     assert _library is not None  # noqa: S101 - asked for only where it is available
     data, count = b"".join(records), len(records)
     component = envelope.component.encode()
@@ -184,11 +191,20 @@ def rows(records: Sequence[bytes], envelope: Envelope, *, spans: bool) -> tuple[
     size = _BYTES_A_BYTE * len(data) + (_BYTES_A_ROW + len(component)) * count
     buffer = bytearray(size)
     lengths = (ctypes.c_uint32 * count)(*map(len, records))
-    ends, cells = (ctypes.c_int64 * count)(), (ctypes.c_int64 * (_CELL * count))()
+    ends, cells, served = ((ctypes.c_int64 * (n * count))() for n in (1, _CELL, 1))
     used = _library.otel_ingest_rows(
-        data, lengths, count, shared, spans, (ctypes.c_char * size).from_buffer(buffer), size, ends, cells
+        data, lengths, count, shared, spans, (ctypes.c_char * size).from_buffer(buffer), size, ends, cells, served
     )
     view = memoryview(buffer)
     tuples = [view[start:end].tobytes() for start, end in pairwise((0, *ends))]
-    numbers = cells[: _CELL * used]
-    return tuples, list(zip(*[iter(numbers)] * _CELL, strict=True))
+    found = zip(*[iter(cells[: _CELL * used])] * _CELL, strict=True)
+    if not spans:
+        return tuples, [cell[:4] for cell in found], {}
+    requests = Counter(served[:])
+    requests.pop(-1, None)
+    return tuples, [(*cell[:4], _name(data, *cell[5:]), cell[4]) for cell in found], requests
+
+
+def _name(data: bytes, at: int, size: int) -> str:
+    """Return what of a name is counted by; it is valid, but for a character that is cut."""
+    return data[at : at + min(size, _NAME_BYTES_MAX)].decode(errors="ignore")[:NAME_CHARS_MAX]

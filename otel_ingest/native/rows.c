@@ -12,7 +12,8 @@
 
 #define PARTS_MAX 64 /* events, and links, of one span that stay here */
 #define EPOCH_US 946684800000000LL
-#define CELLS_BACK 8 /* how many cells back one is looked for before another is begun */
+#define CELLS_BACK 32 /* how many cells back one is looked for before another is begun */
+#define BUCKETS 1024
 
 /* What all rows of one scope have in common, and where the plain way begins. Mirrored in __init__.py. */
 typedef struct {
@@ -24,14 +25,16 @@ typedef struct {
   int64_t depth_max;
 } Shared;
 
-/* What is counted of a record (storage/counts.py). */
+/* What is counted of a record (storage/counts.py); `served`: a request, or a job of its own. */
 typedef struct {
-  int64_t time_us, code, duration_ns;
+  int64_t time_us, code, duration_ns, kind;
+  Bytes name;
+  int served;
 } Counted;
 
-/* Records of one minute and code (severity number, status code) that follow each other, or nearly. */
+/* Records of one minute, code (severity number, status code), kind and name that follow each other, or nearly. */
 typedef struct {
-  int64_t minute, code, rows, duration_ns;
+  int64_t minute, code, rows, duration_ns, kind, name, name_size; /* name: where it is in `data` */
 } Cell;
 
 /* The partition key: the first time that is given, else that of the receipt, in microseconds. */
@@ -95,7 +98,7 @@ static void log_row(Bytes record, const Shared *shared, Out *out, Counted *count
       default: fail(out);
     }
   if (more < 0 || out->bad) return (void)fail(out);
-  *counted = (Counted){time_us(out, shared, time, observed), (int32_t)severity, 0};
+  *counted = (Counted){.time_us = time_us(out, shared, time, observed), .code = (int32_t)severity};
   begin(out, 17, counted->time_us);
   field64(out, time), field64(out, observed);
   field_envelope(out, shared);
@@ -236,7 +239,9 @@ static void span_row(Bytes record, const Shared *shared, Out *out, Counted *coun
   uint64_t duration = s.end > s.start ? s.end - s.start : 0;
   if (duration > INT64_MAX) duration = INT64_MAX;
   int depth = (int)shared->depth_max;
-  *counted = (Counted){time_us(out, shared, s.start, s.end), status.code, (int64_t)duration};
+  int job = s.kind < 2 && s.parent_span_id.at == s.parent_span_id.end;
+  *counted = (Counted){time_us(out, shared, s.start, s.end), status.code, (int64_t)duration, s.kind, s.name,
+                       s.kind == 2 || s.kind == 5 || job};
   begin(out, 23, counted->time_us);
   field64(out, s.start), field64(out, s.end), field64(out, duration);
   field_envelope(out, shared);
@@ -259,27 +264,44 @@ static void span_row(Bytes record, const Shared *shared, Out *out, Counted *coun
 
 static int64_t minute_of(int64_t time_us) { return time_us / 60000000 - (time_us % 60000000 < 0); }
 
-static int64_t count_in(Cell *cells, int64_t used, const Counted *counted) {
+static int64_t count_in(Cell *cells, int64_t used, const Counted *counted, const uint8_t *data) {
   int64_t minute = minute_of(counted->time_us), least = used > CELLS_BACK ? used - CELLS_BACK : 0;
+  int64_t size = counted->name.end - counted->name.at;
   for (int64_t i = used - 1; i >= least; i--)
-    if (cells[i].minute == minute && cells[i].code == counted->code) {
+    if (cells[i].minute == minute && cells[i].code == counted->code && cells[i].kind == counted->kind &&
+        cells[i].name_size == size && (!size || !memcmp(data + cells[i].name, counted->name.at, (size_t)size))) {
       cells[i].rows++, cells[i].duration_ns += counted->duration_ns;
       return used;
     }
-  cells[used] = (Cell){minute, counted->code, 1, counted->duration_ns};
+  cells[used] = (Cell){minute, counted->code, 1, counted->duration_ns, counted->kind, size ? counted->name.at - data : 0, size};
   return used + 1;
 }
 
+/* storage/latency.py: 16 buckets to each power of two. */
+static int64_t bucket_of(int64_t duration) {
+  int shift = 0;
+  while (duration >> shift > 31) shift++;
+  return 16 * shift + (duration >> shift);
+}
+
+/* The minute, whether it failed, and the bucket; -1 where it is no request. */
+static int64_t place_of(const Counted *counted) {
+  if (!counted->served) return -1;
+  return (2 * minute_of(counted->time_us) + (counted->code == 2)) * BUCKETS + bucket_of(counted->duration_ns);
+}
+
 /* That of these sources: __init__.py uses no other. */
-EXPORTED int32_t otel_ingest_version(void) { return 2; }
+EXPORTED int32_t otel_ingest_version(void) { return 3; }
 
 /* Each of `count` records, in `data` one behind the other, -> its tuple in `buffer`; returns how many `cells` there are.
  *
  * `ends[i]` is where the tuple of record i ends and the next begins: no further than the one before, where the plain way
- * must look at it. `ends` and `cells` have `count` places. `span`: the records are spans, not log records.
+ * must look at it. `ends`, `cells` and `served` have `count` places. `span`: the records are spans, not log records;
+ * of those `served[i]` says what is counted of a request.
  */
 EXPORTED int64_t otel_ingest_rows(const uint8_t *data, const uint32_t *lengths, int64_t count, const Shared *shared, int32_t span,
-                         uint8_t *buffer, int64_t buffer_size, int64_t *ends, Cell *cells) {
+                         uint8_t *buffer, int64_t buffer_size, int64_t *ends, Cell *cells, int64_t *served) {
+  const uint8_t *first = data;
   Out out = {buffer, buffer + buffer_size, 0};
   int64_t used = 0;
   Counted counted;
@@ -288,10 +310,11 @@ EXPORTED int64_t otel_ingest_rows(const uint8_t *data, const uint32_t *lengths, 
     Bytes record = {data, data + lengths[i]};
     out.bad = lengths[i] > shared->record_bytes_max;
     if (!out.bad) (span ? span_row : log_row)(record, shared, &out, &counted);
+    served[i] = -1;
     if (out.bad)
       out.at = start;
     else
-      used = count_in(cells, used, &counted);
+      used = count_in(cells, used, &counted, first), served[i] = place_of(&counted);
     ends[i] = out.at - buffer;
   }
   return used;

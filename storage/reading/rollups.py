@@ -26,11 +26,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.count_models import CountTables
 from storage.counts import US_PER_MINUTE
 from storage.engine import BINARY
 from storage.filters import timestamp
 from storage.mapping import us_of
-from storage.models import CountTables
 from storage.rollups import COUNT_BYTES, DURATION_BYTES, MINUTES_AN_HOUR
 
 MINUTE_NS = 60_000_000_000

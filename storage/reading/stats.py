@@ -9,9 +9,10 @@ from typing import Any, Literal
 from sqlalchemy import ARRAY, ColumnElement, Select, Table, Text, case, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.count_models import LOG_COUNTS, SPAN_COUNTS
 from storage.filters import LogQuery, all_of, log_conditions, timestamp
 from storage.mapping import severity_name, us_of
-from storage.models import LOG_COUNTS, SPAN_COUNTS, log_records, resources, spans
+from storage.models import log_records, resources, spans
 from storage.reading.common import COUNT_MAX, LOGS
 from storage.reading.rollups import Bins, Minutes, bins, cells, edge
 from storage.views import ComponentStats, LogCounts

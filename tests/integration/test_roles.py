@@ -230,11 +230,14 @@ async def test_granting_again_changes_nothing(as_role: Callable[[str], str], dat
     assert await roles.missing(as_role(roles.WRITER), roles.WRITER) == [
         "INSERT on log_count_deltas",
         "INSERT on span_count_deltas",
+        "INSERT on span_detail_deltas",
         "SELECT on time_partitions",
         "SELECT on retention_rules",
         "EXECUTE on otel_ingest_make_partition(text, date)",
         "EXECUTE on otel_ingest_make_partition(text, timestamptz, timestamptz)",
         "EXECUTE on otel_ingest_compact_counts()",
+        "EXECUTE on otel_ingest_compact_spans()",
+        "EXECUTE on otel_ingest_catch_up_spans()",
         "EXECUTE on otel_ingest_find_token(bytea)",
         "EXECUTE on otel_ingest_touch_tokens(bigint[])",
     ]

@@ -14,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage import migrate, rollups
 from storage.columns import LOG_RECORDS, SPANS
+from storage.count_models import LOG_COUNTS, SPAN_COUNTS
 from storage.deletion import DELETE_ROWS_MAX, delete_rows
 from storage.errors import StoreError
 from storage.filters import LogQuery
 from storage.keys import RequestKey
-from storage.models import LOG_COUNTS, SPAN_COUNTS, log_records, spans
+from storage.models import log_records, spans
 from storage.reader import Reader
 from storage.reading import rollups as reading
 from storage.reading import stats

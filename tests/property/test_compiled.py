@@ -311,7 +311,7 @@ def test_a_double_is_written_as_short_as_can_be(value: float) -> None:
     assume(value or math.copysign(1, value) > 0)
     record = log_record(attributes=attributes_of(d=value)).SerializeToString()
     envelope = native.Envelope(b"r" * 16, b"s" * 16, "c", 0, 1 << 63, NOW, 1000, 4)
-    ((encoded,), _) = native.rows([record], envelope, spans=False)
+    ((encoded,), *_) = native.rows([record], envelope, spans=False)
     text, plain = values_of(encoded)[_ATTRIBUTES], b"\x01" + orjson.dumps({"d": value})
     assert text is not None
     assert len(text) <= len(plain) + 1  # where the shorter decimal lies exactly between two
