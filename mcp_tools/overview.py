@@ -1,5 +1,6 @@
 """logger_overview: what there is, how it fares against just before, what is new, and how fresh it is."""
 
+import asyncio
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -98,9 +99,13 @@ async def _read(reader: Reader, component: str | None, bounds: Bounds, asked: As
     since_ns = bounds.since_ns or 0
     until_ns = min(bounds.until_ns, max(asked.now_ns, since_ns + 1))
     earlier_ns = max(since_ns - (until_ns - since_ns), 0)
-    info = await reader.store_info()
-    now = [s for s in await reader.component_stats(since_ns, bounds.until_ns) if component in {None, s.component}]
-    before = {s.component: s for s in await reader.component_stats(earlier_ns, since_ns)}
+    info, stats, stats_before = await asyncio.gather(
+        reader.store_info(),
+        reader.component_stats(since_ns, bounds.until_ns),
+        reader.component_stats(earlier_ns, since_ns),
+    )
+    now = [s for s in stats if component in {None, s.component}]
+    before = {s.component: s for s in stats_before}
     new: list[Pattern] = []
     hints: list[str] = []
     try:

@@ -189,21 +189,25 @@ async def component_stats(connection: AsyncConnection, since_ns: int, until_ns: 
 
 
 async def _by_kind(connection: AsyncConnection, table: Table, since_ns: int, until_ns: int) -> Counter[tuple[str, int]]:
-    """Return {(component, severity number or status code): rows} of a window."""
+    """Return {(component, severity number or status code): rows} of a window, by one statement."""
     counted = LOG_COUNTS if table is log_records else SPAN_COUNTS
     names = ("component", counted.code.name)
-    minutes = Minutes.within(since_ns, until_ns)
     found: Counter[tuple[str, int]] = Counter()
-    edges = [(since_ns, until_ns)]
-    if minutes is not None:
-        edges = minutes.edges(since_ns, until_ns)
-        for (_, (component, code)), cell in (await cells(connection, counted, minutes, group_by=names)).items():
-            found[component, code] += cell.count
-    kind = func.coalesce(table.c[names[1]], 0).label("kind")
-    rows = select(table.c.component, kind, func.count().label("n")).group_by(table.c.component, kind)
-    for since, until in edges:
-        for row in await connection.execute(rows.where(*_between(table, since, until))):
+    minutes = Minutes.within(since_ns, until_ns)
+    if minutes is None:
+        kind = func.coalesce(table.c[names[1]], 0).label("kind")
+        rows = select(table.c.component, kind, func.count().label("n")).group_by(table.c.component, kind)
+        for row in await connection.execute(rows.where(*_between(table, since_ns, until_ns))):
             found[row.component, row.kind] += row.n
+        return found
+    parts = [
+        edge(table, names, _between(table, since, until), binned=False)
+        for since, until in minutes.edges(since_ns, until_ns)
+    ]
+    for (_, (component, code)), cell in (
+        await cells(connection, counted, minutes, group_by=names, edges=parts)
+    ).items():
+        found[component, code or 0] += cell.count
     return found
 
 

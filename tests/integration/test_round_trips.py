@@ -69,6 +69,7 @@ async def test_small_questions_take_few_round_trips(reader: Reader, monkeypatch:
         "page": (4, lambda: reader.find_logs(LogQuery(component="shop", since_ns=since))),
         "page that is whole": (3, lambda: reader.find_logs(LogQuery(component="shop", since_ns=since, limit=500))),
         "trace": (4, lambda: reader.trace_outline(TRACE.hex())),
+        "components": (6, lambda: reader.component_stats(since, now_us() * 1000)),
         "histogram": (3, lambda: reader.log_counts(LogQuery(since_ns=since), (), 60)),
     }
     for name, (most, ask) in questions.items():
