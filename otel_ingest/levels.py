@@ -28,8 +28,8 @@ _RETRY_S = 5.0
 # at once and asks again after its interval. Most of the connections that a listener takes are left for exports.
 HELD_MAX = 2_048
 
-ReadActive = Callable[[str | None], Awaitable[list[LevelOverride]]]
-"""Returns what is in force, of one component or (None) of all. Raises StoreError."""
+ReadActive = Callable[[], Awaitable[list[LevelOverride]]]
+"""Returns what is in force, of all components. Raises StoreError."""
 
 ConfigurationHash = Callable[[str | None], str | None]
 """Takes a component (None: a request of several, or of none); returns the hash to answer with."""
@@ -65,9 +65,9 @@ class LevelConfigurations:
         """Return the hash of a component's configuration in hex, half a second old at most; None for no component."""
         return None if component is None else self._hashes.get(component, self._none)
 
-    async def of(self, component: str) -> list[LevelOverride]:
-        """Return what is in force for a component at this moment. Raises StoreError."""
-        return await self._read_active(component)
+    async def of_all(self) -> list[LevelOverride]:
+        """Return what is in force at this moment, of all components. Raises StoreError."""
+        return await self._read_active()
 
     def holds(self) -> bool:
         """Whether one more may wait: it is refreshed, PostgreSQL answered the last look, and there is room."""
@@ -111,7 +111,7 @@ class LevelConfigurations:
         while True:
             began_s = time.monotonic()
             try:
-                overrides = await self._read_active(None)
+                overrides = await self._read_active()
             except StoreError as error:
                 if not failing:
                     _log.warning("levels in force cannot be read; the last known ones count", reason=str(error))

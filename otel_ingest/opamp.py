@@ -16,8 +16,8 @@ from opentelemetry._opamp.proto import opamp_pb2  # the OpenTelemetry project's 
 
 from otel_ingest.errors import MalformedRequest, StoreUnavailable
 from otel_ingest.levels import LevelConfigurations
-from storage.errors import StoreError
-from storage.level_config import AgentReport, configuration_hash
+from storage.errors import PermanentStoreError, StoreError
+from storage.level_config import AgentReport, by_component, configuration_hash
 from storage.views import AgentState, LevelOverride
 
 PATH = "/v1/opamp"
@@ -30,17 +30,22 @@ _UID_BYTES = 16
 _ATTRIBUTES_MAX = 64
 _TEXT_CHARS_MAX = 512
 _LOGGERS_MAX = 1_000
-# Messages that are looked up and stored at a time: a thousand agents that were told of one level answer at once, and
-# connections to PostgreSQL are needed for exports and for the tool that asks how many have it.
-_STORING_MAX = 2
+# Messages that are stored and answered together: a thousand agents that were told of one level answer at once. One
+# connection to PostgreSQL is taken for them, the others are for exports and for the tool that asks how many have it.
+_TOGETHER_MAX = 250
 _CAPABILITIES = (
     opamp_pb2.ServerCapabilities_AcceptsStatus
     | opamp_pb2.ServerCapabilities_OffersRemoteConfig
     | opamp_pb2.ServerCapabilities_AcceptsEffectiveConfig
 )
 
-NoteAgent = Callable[[AgentReport], Awaitable[AgentState | None]]
-"""Stores a report; returns what is known of the agent, None when it never described itself. Raises StoreError."""
+NoteAgents = Callable[[Sequence[AgentReport]], Awaitable[list[AgentState | None]]]
+"""Stores reports of different agents; returns what is known of each, None of one that never described itself.
+
+Raises StoreError.
+"""
+Known = tuple[AgentState | None, list[LevelOverride]]
+"""An agent, and what is in force for its component."""
 
 
 class Exchanged(NamedTuple):
@@ -53,10 +58,11 @@ class Exchanged(NamedTuple):
 class OpampServer:
     """Answers polls of agents."""
 
-    def __init__(self, note_agent: NoteAgent, configurations: LevelConfigurations) -> None:
-        self._note_agent = note_agent
+    def __init__(self, note_agents: NoteAgents, configurations: LevelConfigurations) -> None:
+        self._note_agents = note_agents
         self._configurations = configurations
-        self._turns = asyncio.Semaphore(_STORING_MAX)
+        self._waiting: list[tuple[AgentReport, asyncio.Future[Known]]] = []
+        self._storing: asyncio.Task[None] | None = None
 
     async def exchange(self, body: bytes, wait_s: float = 0.0) -> Exchanged:
         """Return the answer to one message, after ``wait_s`` at most where there is nothing to tell before.
@@ -65,9 +71,7 @@ class OpampServer:
         """
         report = parse(body)
         try:
-            async with self._turns:
-                agent = await self._note_agent(report)
-                overrides = await self._configurations.of(agent.component) if agent is not None else []
+            agent, overrides = await self._note(report)
         except StoreError as error:
             raise StoreUnavailable(f"levels cannot be read now: {error}") from error
         held = wait_s > 0 and agent is not None and not report.ends and self._configurations.holds()
@@ -75,6 +79,50 @@ class OpampServer:
             news = await self._configurations.changed(agent.component, agent.config_hash, min(wait_s, WAIT_S_MAX))
             overrides = overrides if news is None else news
         return Exchanged(answer(report, agent, overrides, time.time_ns()), held)
+
+    async def _note(self, report: AgentReport) -> Known:
+        """Store a report with all that wait beside it. Raises StoreError."""
+        known: asyncio.Future[Known] = asyncio.get_running_loop().create_future()
+        self._waiting.append((report, known))
+        if self._storing is None or self._storing.done():
+            self._storing = asyncio.create_task(self._store())
+        return await known
+
+    async def _store(self) -> None:
+        """Store what waits, as much at a time as came while the last was stored."""
+        while taken := self._take():
+            await self._store_some(taken)
+
+    async def _store_some(self, taken: list[tuple[AgentReport, asyncio.Future[Known]]]) -> None:
+        try:
+            agents = await self._note_agents([report for report, _ in taken])
+            overrides = by_component(await self._configurations.of_all())
+        except Exception as error:  # noqa: BLE001 - whoever waits raises it
+            if isinstance(error, PermanentStoreError) and len(taken) > 1:  # one that cannot be stored costs only itself
+                for one in taken:
+                    await self._store_some([one])
+                return
+            for _, known in taken:
+                if not known.done():
+                    known.set_exception(error)
+            return
+        for (_, known), agent in zip(taken, agents, strict=True):
+            if not known.done():  # else its sender is gone
+                known.set_result((agent, overrides.get(agent.component, []) if agent is not None else []))
+
+    def _take(self) -> list[tuple[AgentReport, asyncio.Future[Known]]]:
+        """Return what is to be stored next, one report of each agent; what its sender gave up is left out."""
+        taken: dict[bytes, tuple[AgentReport, asyncio.Future[Known]]] = {}
+        rest = []
+        for one in self._waiting:
+            if one[1].done():
+                continue
+            if one[0].instance_uid in taken or len(taken) >= _TOGETHER_MAX:
+                rest.append(one)
+            else:
+                taken[one[0].instance_uid] = one
+        self._waiting = rest
+        return list(taken.values())
 
 
 def parse(body: bytes) -> AgentReport:

@@ -3,11 +3,12 @@
 The clock is PostgreSQL's: several receivers and tool servers must agree on what is over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, delete, func, insert, literal, or_, select, update
+from sqlalchemy import Boolean, ColumnElement, Select, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -60,26 +61,30 @@ async def end(connection: AsyncConnection, component: str, logger: str | None) -
     return int(result.rowcount)
 
 
-async def note_agent(engine: AsyncEngine, report: AgentReport) -> AgentState | None:
-    """Write down what an agent said; return all that is known of it, None when it never described itself.
+async def note_agents(engine: AsyncEngine, reports: Sequence[AgentReport]) -> list[AgentState | None]:
+    """Write down what agents said, each of them once; return all that is known of each, None for who never said who.
 
-    A poll that brings nothing new is one read; it is written down every 15 s. Raises StoreError.
+    All in one transaction of few statements: a thousand agents that were told of one level answer at the same moment. A
+    poll that brings nothing new is a read; it is written down every 15 s. Raises StoreError.
     """
-    key = UUID(bytes=report.instance_uid)
+    ordered = sorted(reports, key=lambda report: report.instance_uid)  # two receivers must not lock in two orders
+    keys = [UUID(bytes=report.instance_uid) for report in ordered]
     try:
         async with engine.begin() as connection:
-            if report.component is not None:
-                await connection.execute(_introduce(key, report))
-            changes = _changes(report)
-            which = [agents.c.instance_uid == key]
-            if not changes:
-                stale = agents.c.last_seen < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _TOUCH_S)
-                which.append(or_(stale, agents.c.ended_at.isnot(None)))
-            await connection.execute(update(agents).where(*which).values(_alive(report) | changes))
-            row = (await connection.execute(select(agents).where(agents.c.instance_uid == key))).first()
+            if rows := [_introduction(r) for r in ordered if r.component is not None]:
+                await connection.execute(_introduce(), rows)
+            for names, changed in groupby(sorted(ordered, key=_kind), key=_kind):
+                if any(names):
+                    rows = [{"key": UUID(bytes=r.instance_uid), **_changes(r)} for r in changed]
+                    await connection.execute(_update(rows[0]), rows)
+            quiet = [UUID(bytes=r.instance_uid) for r in ordered if not any(_kind(r))]
+            if quiet:
+                await connection.execute(_touch(quiet))
+            found = (await connection.execute(select(agents).where(agents.c.instance_uid.in_(keys)))).all()
     except SQLAlchemyError as error:
         raise translate(error) from error
-    return _agent(row) if row is not None else None
+    known = {row.instance_uid: _agent(row) for row in found}
+    return [known.get(UUID(bytes=report.instance_uid)) for report in reports]
 
 
 async def running_agents(engine: AsyncEngine, component: str | None = None) -> list[AgentState]:
@@ -115,30 +120,54 @@ async def _rows(engine: AsyncEngine, statement: Select[Any]) -> Sequence[Any]:
     return rows
 
 
-def _introduce(key: UUID, report: AgentReport) -> Any:
-    """Return the statement that stores who an agent is, whether it is new or not."""
+def _introduction(report: AgentReport) -> dict[str, Any]:
     who = {"component": report.component, "description": report.description or {}}
-    row = {"instance_uid": key, "config_status": 0, "config_error": "", **who}
-    return upsert(agents).values(row).on_conflict_do_update(index_elements=["instance_uid"], set_=who)
+    return {"instance_uid": UUID(bytes=report.instance_uid), "config_status": 0, "config_error": "", **who}
 
 
-def _alive(report: AgentReport) -> dict[str, Any]:
-    return {"last_seen": func.now(), "ended_at": func.now() if report.ends else literal(None)}
+def _introduce() -> Any:
+    """Return the statement that stores who an agent is, whether it is new or not."""
+    new = upsert(agents)
+    who = {"component": new.excluded.component, "description": new.excluded.description}
+    return new.on_conflict_do_update(index_elements=["instance_uid"], set_=who)
+
+
+def _kind(report: AgentReport) -> tuple[bool, bool, bool, bool]:
+    """Return which columns a report changes: what ``_changes`` depends on; none of them: it is a poll and no more."""
+    here = report.ends or report.component is not None
+    return report.config_hash is not None, report.effective is not None, here, report.ends
 
 
 def _changes(report: AgentReport) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"ends": report.ends}
     if report.config_hash is not None:
-        changes = {
-            "config_hash": report.config_hash,
-            "config_status": report.config_status,
-            "config_error": report.config_error,
+        changes |= {
+            "hash": report.config_hash,
+            "status": report.config_status,
+            "error": report.config_error,
         }
     if report.effective is not None:
-        changes["effective"] = report.effective
-    if report.ends or report.component is not None:
-        changes["last_seen"] = func.now()
+        changes["loggers"] = report.effective
     return changes
+
+
+def _update(row: Mapping[str, Any]) -> Any:
+    """Return the statement for rows of one kind."""
+    columns = {"hash": "config_hash", "status": "config_status", "error": "config_error", "loggers": "effective"}
+    values = {columns[name]: bindparam(name, type_=agents.c[columns[name]].type) for name in row if name in columns}
+    ended = case((bindparam("ends", type_=Boolean), func.now()), else_=None)
+    return (
+        update(agents)
+        .where(agents.c.instance_uid == bindparam("key"))
+        .values(last_seen=func.now(), ended_at=ended, **values)
+    )
+
+
+def _touch(keys: Sequence[UUID]) -> Any:
+    """Return the statement that notes who is still there, now and then, or again."""
+    stale = agents.c.last_seen < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _TOUCH_S)
+    which = (agents.c.instance_uid.in_(keys), or_(stale, agents.c.ended_at.isnot(None)))
+    return update(agents).where(*which).values(last_seen=func.now(), ended_at=None)
 
 
 def _override(row: Any) -> LevelOverride:

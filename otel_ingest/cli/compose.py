@@ -295,7 +295,7 @@ def _receiver(
     http_authorize = authorizer(gate.verify, needed=settings.ingest_needs_token(settings.http_endpoint))
     grpc_authorize = authorizer(gate.verify, needed=settings.ingest_needs_token(settings.grpc_endpoint))
     configurations = LevelConfigurations(partial(levels.active, engine))
-    opamp = OpampServer(partial(levels.note_agent, engine), configurations)
+    opamp = OpampServer(partial(levels.note_agents, engine), configurations)
     own = certificates.get("grpc")
     tls = own.ssl_context() if own is not None else None
     grpc_server = build_grpc_server(ingest, grpc_authorize, limits, budget, configurations.hash_of, grpc_socket, tls)

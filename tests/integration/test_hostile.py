@@ -124,7 +124,7 @@ async def _raise_a_level(engine: AsyncEngine, payload: str, instance: bytes) -> 
         instance_uid=instance, component=payload[:500], description=description, config_hash=b"x",
         config_status=3, config_error=payload, effective=[{payload: payload}], ends=False,
     )  # fmt: skip
-    await levels.note_agent(engine, report)
+    await levels.note_agents(engine, [report])
 
 
 def calls(tool: Tool, payload: str, identifier: int) -> list[dict[str, Any]]:

@@ -84,8 +84,8 @@ class Rig:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self.control = Control(engine)
-        self.configurations = LevelConfigurations(lambda component: levels.active(engine, component))
-        self.server = OpampServer(lambda report: levels.note_agent(engine, report), self.configurations)
+        self.configurations = LevelConfigurations(partial(levels.active, engine))
+        self.server = OpampServer(partial(levels.note_agents, engine), self.configurations)
 
     async def tool(self, name: str, arguments: dict[str, Any], role: str = "control") -> Answer:
         """Call a tool as a token of ``role``."""

@@ -1,6 +1,8 @@
 """OpAMP messages: what is read of an agent, what is refused, what is answered."""
 
+import asyncio
 import json
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,10 @@ from hypothesis import strategies as st
 from opentelemetry._opamp.proto import opamp_pb2
 
 from otel_ingest import opamp
-from otel_ingest.errors import MalformedRequest
+from otel_ingest.errors import MalformedRequest, StoreUnavailable
+from otel_ingest.levels import LevelConfigurations
+from otel_ingest.opamp import Exchanged, OpampServer
+from storage.errors import PermanentStoreError
 from storage.level_config import AgentReport, configuration_hash
 from storage.views import AgentState, LevelOverride
 
@@ -126,3 +131,47 @@ def test_the_hash_does_not_depend_on_order_or_reason() -> None:
     assert configuration_hash([one, two]) == configuration_hash([two, one])
     assert configuration_hash([one]) == configuration_hash([override(1, reason="other")])
     assert configuration_hash([one]) != configuration_hash([override(1, expires_at_ns=NOW)])
+
+
+class Store:
+    """Stores reports, and remembers which came together."""
+
+    def __init__(self, bad: bytes = b"") -> None:
+        self.together: list[int] = []
+        self._bad = bad
+
+    async def note(self, reports: Sequence[AgentReport]) -> list[AgentState | None]:
+        """Know every agent; refuse ``bad``'s reports for good."""
+        self.together.append(len(reports))
+        assert len({r.instance_uid for r in reports}) == len(reports)
+        await asyncio.sleep(0)
+        if any(r.instance_uid == self._bad for r in reports):
+            raise PermanentStoreError("no")
+        return [agent() for _ in reports]
+
+
+async def nothing_in_force() -> list[LevelOverride]:
+    """Return no level."""
+    return []
+
+
+async def test_messages_that_come_together_are_stored_together() -> None:
+    """A hundred at once are two or three transactions, two of one agent never in one."""
+    store = Store()
+    server = OpampServer(store.note, LevelConfigurations(nothing_in_force))
+    bodies = [opamp_pb2.AgentToServer(instance_uid=bytes([i]) * 16).SerializeToString() for i in range(100)]
+    answers = await asyncio.gather(*(server.exchange(body) for body in [*bodies, bodies[0]]))
+
+    assert len(answers) == sum(store.together) == 101
+    assert len(store.together) <= 3
+
+
+async def test_a_message_that_cannot_be_stored_costs_only_itself() -> None:
+    """Its neighbours are answered."""
+    bad = bytes([7]) * 16
+    server = OpampServer(Store(bad).note, LevelConfigurations(nothing_in_force))
+    bodies = [opamp_pb2.AgentToServer(instance_uid=bytes([i]) * 16).SerializeToString() for i in range(10)]
+    answers = await asyncio.gather(*(server.exchange(body) for body in bodies), return_exceptions=True)
+
+    assert [i for i, a in enumerate(answers) if isinstance(a, StoreUnavailable)] == [7]
+    assert sum(isinstance(a, Exchanged) for a in answers) == 9
