@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from mcp_tools.arguments import NS
+from mcp_tools.page.facets import facet
 from mcp_tools.page.histogram import LEVELS, Histogram, draw, interval_s
 from mcp_tools.page.question import Question, question
 from mcp_tools.page.show import stamp
@@ -34,9 +35,10 @@ async def counts(visit: Visit, asked: Question) -> dict[str, Any]:
 async def _counts(visit: Visit, asked: Question) -> dict[str, Any]:
     width_s = interval_s(asked.since_ns, asked.until_ns)
     query = replace(asked.query, since_ns=asked.since_ns, until_ns=asked.query.until_ns)
-    over_time, by_value = await asyncio.gather(
+    over_time, by_value, attribute = await asyncio.gather(
         visit.reader.log_counts(query, ["severity"], width_s, _GROUPS_MAX),
         visit.reader.log_counts(query, ["component", "severity"], None, _GROUPS_MAX),
+        facet(visit, asked),
     )
     components: Counter[str] = Counter()
     levels: Counter[str] = Counter()
@@ -49,6 +51,7 @@ async def _counts(visit: Visit, asked: Question) -> dict[str, Any]:
         "levels": {name: levels[name] for name in reversed(LEVELS) if levels[name]},
         "components": dict(components.most_common(_FACET_VALUES_MAX)),
         "components_left_out": max(0, len(components) - _FACET_VALUES_MAX),
+        "attribute": attribute,
     }
 
 

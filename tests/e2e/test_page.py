@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser import findings, launched, tab
+from tests.browser import Tab, findings, launched, tab
 from tests.harness import Server, running
 from tests.telling import Story
 
@@ -182,6 +182,29 @@ def test_logs_facets_and_a_record_in_place(browser: Browser, server: Server) -> 
         assert set(page.locator(".row .comp").all_inner_texts()) == {"payments"}
         page.get_by_role("link", name="every component").click()
         expect(page.locator(".row .comp", has_text="shop").first).to_be_visible()
+
+
+def test_the_values_of_an_attribute_narrow_the_list(browser: Browser, server: Server) -> None:
+    """One chooses an attribute, sees its values among what matches, and asks for one; its name stays in the URL."""
+    with tab(browser, server) as opened:
+        page = opened.open("/logs?component=payments")
+        page.get_by_role("link", name="choose one").click()
+        expect(page).to_have_url(re.compile(r"facet=%2A"))
+        page.locator(".chip", has_text="@exception.type").click()
+        values = page.get_by_role("group", name="Values of an attribute")
+        expect(values).to_contain_text("without it")
+        values.locator(".chip", has_text="TimeoutError").click()
+        expect(page.get_by_label("Search the records")).to_have_value("@exception.type:TimeoutError")
+        expect(page.locator(".row").first).to_contain_text("card gateway timed out")
+        page.get_by_label("Search the records").press("Enter")
+        expect(page).to_have_url(re.compile(r"facet=(%40|@)exception\.type"))
+        page.get_by_label("Close the values of an attribute").click()
+        expect(page).not_to_have_url(re.compile("facet="))
+    twin = json.loads(server.get("/logs.json?facet=resource.service.version"))["counts"]["attribute"]
+    assert {v["value"] for v in twin["values"]} == {"2.4.1", "1.9.0", "0.7.3", "1.0.0"}
+    assert sum(v["count"] for v in twin["values"]) + twin["without"] == twin["read"]
+    searches = [v["search"] for v in twin["values"]]
+    assert all(json.loads(server.get(f"/logs.json?q={urllib.parse.quote(q)}"))["records"] for q in searches)
 
 
 def test_the_keyboard_alone(browser: Browser, server: Server) -> None:
@@ -457,8 +480,25 @@ def test_views_are_accessible(browser: Browser, told: tuple[Server, Story], sche
         trace = f"/trace/{story.failed[0]}"
         span = json.loads(server.get(f"{trace}.json"))["failures"][0]["span_id"]
         paths = ["/logs", f"/logs?record={first}", f"/record/{first}", "/logs?q=nothing", "/login", "/traces"]
+        paths += ["/logs?facet=*", "/logs?facet=@exception.type", "/logs?facet=@nobody.has.it"]
         compared = f"/compare?a={story.failed[0]}&b={story.failed[1]}"
         for path in [*paths, trace, f"{trace}?span={span}", "/components", "/patterns", compared, "/operations"]:
             opened.open(path)
             assert not findings(page), (path, findings(page))
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        _assert_accessible_while_it_tails(opened, server)
+
+
+def _assert_accessible_while_it_tails(opened: Tab, server: Server) -> None:
+    """While records arrive, and once one of them is open."""
+    page = opened.open("/logs?q=newly&tail=1")
+    expect(page.locator("#tail-state")).to_have_text("following")
+    story = Story(6, time.time_ns())
+    story.log("shop", time.time_ns(), "ERROR", "newly broken")
+    story.send(server)
+    expect(page.locator(".row.fresh .msg").first).to_contain_text("newly broken")
+    assert not findings(page)
+    page.locator(".row.fresh .msg").first.click()
+    expect(page.locator(".detail")).to_be_visible()
+    assert not findings(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

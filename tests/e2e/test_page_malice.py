@@ -42,6 +42,8 @@ PATHS = (
     "/record/{id}",
     "/record/{id}?around=everyone",
     "/logs?component={malice}",
+    "/logs?facet=*",
+    "/logs?facet=@{malice}",
     "/traces",
     "/components",
     "/patterns",
