@@ -56,19 +56,20 @@ async def reading_connection(
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How statements run: for so many ms at most, never longer than the session has them; planned for their values.
+    """How statements run: for so many ms at most, never longer than the session has them; planned for any value or not.
 
-    A plan for any value, which PostgreSQL makes of what was asked often, looks for a rare word or attribute through all
-    records in the order of time, for it cannot know that it is rare (docs/adr/028).
+    A plan for any value is made once. It looks for a rare word or attribute through all records in the order of time,
+    for it cannot know that it is rare (docs/adr/028); so it is for statements whose rows are found alike whatever is
+    asked.
     """
 
     limit_ms: int | None = None
-    planned_for_values: bool = False
+    for_any_value: bool = False
 
     def sql(self, own_ms: int) -> str:
         """Return the statements that set it; ``own_ms``: the session's limit, 0: none."""
         limit_ms = min(self.limit_ms or own_ms, own_ms or self.limit_ms or 0)
-        mode = "force_custom_plan" if self.planned_for_values else "auto"
+        mode = "auto" if self.for_any_value else "force_custom_plan"
         return f"SET LOCAL plan_cache_mode = {mode}; SET LOCAL statement_timeout = {limit_ms:d}"
 
 
@@ -133,7 +134,7 @@ class PackedConnection(AsyncConnection):
             await driver.execute(manner)
         else:
             # The limit comes last: it is not for what is asked here.
-            (self._any_packed,) = await _row(driver, f"{_BEGIN}; {manner}" if self._wanted != Manner() else _BEGIN, 1)
+            (self._any_packed,) = await _row(driver, f"{_BEGIN}; {manner}", 1)
             self._is_begun = True
         self._set = self._wanted
 

@@ -20,15 +20,13 @@ SEARCH_ROWS = 200_000
 
 
 @asynccontextmanager
-async def hurried(
-    connection: PackedConnection, seconds: float, *, planned_for_values: bool = False
-) -> AsyncIterator[None]:
+async def hurried(connection: PackedConnection, seconds: float, *, for_any_value: bool = False) -> AsyncIterator[None]:
     """Give each statement within so many seconds at most. Raises SQLAlchemyError; ``is_too_slow`` tells.
 
     After one that was cancelled the connection goes on in a new transaction, which is another snapshot.
-    ``planned_for_values``: for those whose rows are rare or frequent by what is looked for.
+    ``for_any_value``: they may be planned once for whatever is looked for (``Manner``).
     """
-    before = connection.manner(Manner(max(int(seconds * 1000), 1), planned_for_values))
+    before = connection.manner(Manner(max(int(seconds * 1000), 1), for_any_value))
     try:
         yield
     except DBAPIError as error:
@@ -51,7 +49,7 @@ async def count_up_to(connection: PackedConnection, matching: Select[Any], most:
     """
     inner = matching.limit(most + 1).subquery()
     try:
-        async with hurried(connection, COUNT_S, planned_for_values=True):
+        async with hurried(connection, COUNT_S):
             count = int((await connection.execute(select(func.count()).select_from(inner))).scalar_one())
     except DBAPIError as error:
         if not is_too_slow(error):
@@ -67,14 +65,14 @@ async def search(
     broad: Sequence[ColumnElement[bool]],
     *,
     newest: bool,
-    planned_for_values: bool,
+    for_any_value: bool,
 ) -> tuple[Sequence[Row[Any]], Stopped | None, tuple[Any, int] | None]:
     """Return the rows of a search in the order of time and id; where it was too slow, those among SEARCH_ROWS records.
 
     ``broad``: those conditions of it that an index answers. Then also how far it came, and the time and id of its end.
     """
     try:
-        async with hurried(connection, SEARCH_S, planned_for_values=planned_for_values):
+        async with hurried(connection, SEARCH_S, for_any_value=for_any_value):
             return (await connection.execute(statement)).all(), None, None
     except DBAPIError as error:
         if not is_too_slow(error):

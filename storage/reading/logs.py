@@ -29,7 +29,7 @@ async def find_logs(connection: PackedConnection, query: LogQuery) -> Page[LogEn
         statement,
         log_conditions(broad_of(query)) + after,
         newest=query.order == "newest",
-        planned_for_values=depends_on_values(query),
+        for_any_value=not depends_on_values(query),
     )
     page = rows[: query.limit]
     if len(rows) > query.limit:

@@ -22,8 +22,8 @@ async def matched_logs(
     if not more and query.cursor is None:
         return seen, False
     try:
-        # The time limit that the search had: another one would be a round trip.
-        async with hurried(connection, bounds.SEARCH_S):
+        # As the search ran: another manner would be a round trip.
+        async with hurried(connection, bounds.SEARCH_S, for_any_value=True):
             exact = await count_logs(connection, query)
     except DBAPIError as error:
         if not is_too_slow(error):

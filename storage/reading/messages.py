@@ -29,7 +29,7 @@ async def find_messages(connection: PackedConnection, query: LogQuery) -> Page[L
         _statement(query, conditions + after),
         log_conditions(broad_of(query)) + after,
         newest=query.order == "newest",
-        planned_for_values=depends_on_values(query),
+        for_any_value=not depends_on_values(query),
     )
     if len(rows) == query.limit:
         stopped = edge = None

@@ -52,7 +52,7 @@ async def matching(connection: PackedConnection, query: TraceQuery) -> Found:
     conditions = await resolved(connection, spans, trace_conditions(query))
     stopped = edge = None
     try:
-        async with hurried(connection, bounds.SEARCH_S, planned_for_values=depends_on_values(query)):
+        async with hurried(connection, bounds.SEARCH_S, for_any_value=not depends_on_values(query)):
             page = await _page(connection, query, conditions)
     except DBAPIError as error:
         if not is_too_slow(error):

@@ -10,7 +10,7 @@ from storage import cursor as cursors
 from storage.filters import TraceQuery
 from storage.mapping import log_node, span_node, us_of
 from storage.models import log_records, spans
-from storage.packing.connection import PackedConnection
+from storage.packing.connection import Manner, PackedConnection
 from storage.reading import search
 from storage.reading.common import LOGS, MESSAGES, SPAN_NODES, SPANS
 from storage.views import Page, TraceOutline, TraceSummary
@@ -25,11 +25,12 @@ _OF_LOGS = MESSAGES.order_by(log_records.c.severity_number < _ERROR_NUMBER, log_
 
 
 async def trace_outline(
-    connection: AsyncConnection, trace_id: str, spans_max: int = 50_000, logs_max: int = 2_000
+    connection: PackedConnection, trace_id: str, spans_max: int = 50_000, logs_max: int = 2_000
 ) -> TraceOutline | None:
     """Return the shape of a trace and what its log records say, oldest first; None when nothing is stored of it."""
     key = UUID(trace_id)
     table, logs = spans.c, log_records.c
+    connection.manner(Manner(for_any_value=True))
     found = (await connection.execute(_OF_SPANS.where(table.trace_id == key).limit(spans_max))).all()
     said = (await connection.execute(_OF_LOGS.where(logs.trace_id == key).limit(logs_max))).all()
     if not found and not said:

@@ -87,6 +87,21 @@ async def test_statements_stay_prepared(reader: Reader, engine: AsyncEngine) -> 
     assert engine
 
 
+async def test_searches_are_planned_for_their_values(reader: Reader) -> None:
+    """However often an attribute was asked for: a plan for any value would not know which one is rare."""
+    plans = text(
+        "SELECT sum(custom_plans), sum(generic_plans) FROM pg_prepared_statements "
+        "WHERE statement LIKE '%attributes @>%'"
+    )
+    for n in range(2 * WARM):
+        await reader.find_logs(LogQuery(attributes={"user.id": n}))
+
+    async with reader._connection() as connection:
+        custom, generic = (await connection.execute(plans)).one()
+    assert custom >= WARM
+    assert generic == 0
+
+
 async def test_sessions_that_are_gone_are_replaced(reader: Reader, engine: AsyncEngine) -> None:
     """PostgreSQL ended every session of the pool while they were idle: the next question is answered."""
     gone = text(
