@@ -1,5 +1,6 @@
 """What the tool functions share: the answer, the arguments every tool has, the time window, did-you-mean."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -46,6 +47,16 @@ class Asked:
     """Told while an answer is waited for; None where nobody listens."""
 
 
+def _listed(text: str) -> Any:
+    """Return what a text says as a list."""
+    if text.lstrip().startswith("["):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 class Arguments(BaseModel):
     """Base of all arguments: unknown names are refused, numbers written as text are taken."""
 
@@ -55,6 +66,15 @@ class Arguments(BaseModel):
     """Arguments that are taken, and that no agent needs to read about."""
 
     max_tokens: int = Field(4000, ge=256, le=20_000)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists(cls, given: Any) -> Any:
+        """Take a text where a list is wanted: one, several with commas between, or JSON, as some clients write."""
+        if not isinstance(given, dict):
+            return given
+        lists = {n for n, f in cls.model_fields.items() if "list[" in str(f.annotation)}
+        return {n: _listed(v) if n in lists and isinstance(v, str) else v for n, v in given.items()}
 
     @model_validator(mode="before")
     @classmethod

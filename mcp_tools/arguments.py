@@ -22,8 +22,10 @@ _UNITS_NS = {
 }
 # Digits are ASCII and few: no number here gets near what float, int64 or PostgreSQL cannot hold.
 _NUMBER = r"[0-9]{1,19}(?:\.[0-9]{1,9})?"
-_DURATION = re.compile(rf"({_NUMBER})\s*(ns|us|ms|s|m|h|d|w)\Z")
-_RELATIVE = re.compile(rf"(?:now)?\s*-?\s*({_NUMBER}\s*(?:ns|us|ms|s|m|h|d|w))(?:\s+ago)?\Z")
+_UNIT = r"[a-z]{1,7}"
+_DURATION = re.compile(rf"({_NUMBER})\s*({_UNIT})\Z")
+_RELATIVE = re.compile(rf"(?:now|last|past)?\s*-?\s*({_NUMBER}\s*({_UNIT}))(?:\s+ago)?\Z")
+_WORDS = {"sec": "s", "second": "s", "min": "m", "minute": "m", "hr": "h", "hour": "h", "day": "d", "week": "w"}
 _HEX = re.compile(r"[0-9a-fA-F]+\Z")
 _DURATION_NS_MAX = 200 * 366 * 86_400 * NS
 _TIME_EXAMPLE = 'for example "15m", "2026-11-24T10:00:00Z" or seconds since 1970'
@@ -36,7 +38,7 @@ def time_ns(value: str, name: str, now_ns: int) -> int:
     text = value.strip()
     if text.lower() == "now":
         return now_ns
-    if match := _RELATIVE.match(text.lower()):
+    if (match := _RELATIVE.match(text.lower())) and _unit(match[2]) is not None:
         return now_ns - duration_ns(match[1], name)
     if re.fullmatch(_NUMBER, text):
         number = float(text)
@@ -53,14 +55,20 @@ def time_ns(value: str, name: str, now_ns: int) -> int:
 def duration_ns(value: str, name: str) -> int:
     """Return a duration such as "250ms", "1.5s" or "2h" in ns."""
     match = _DURATION.match(value.strip().lower())
-    if match is None:
+    unit = _unit(match[2]) if match is not None else None
+    if match is None or unit is None:
         raise UserInputError("INVALID_DURATION", f'{name}={value[:60]!r} is no duration; for example "250ms" or "2h"')
-    duration = int(float(match[1]) * _UNITS_NS[match[2]])
+    duration = int(float(match[1]) * _UNITS_NS[unit])
     if duration > _DURATION_NS_MAX:
         raise UserInputError(
             "INVALID_DURATION", f'{name}={value[:60]!r} is over 200 years; for example "250ms" or "2h"'
         )
     return duration
+
+
+def _unit(word: str) -> str | None:
+    """Return the unit of a word in full or short: "minutes", "min" and "m" are one."""
+    return word if word in _UNITS_NS else _WORDS.get(word.removesuffix("s"))
 
 
 def severity(value: str) -> int:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from mcp_tools import render
 from mcp_tools.answers import Answer, Asked, Progress
-from mcp_tools.errors import UserInputError, did_you_mean
+from mcp_tools.errors import UserInputError, argument_meant, did_you_mean
 from mcp_tools.tools import TOOLS, Tool
 from storage.control import Control
 from storage.errors import QueryTimeout, RetryableStoreError, StoreError
@@ -62,7 +62,7 @@ async def _answer(tool: Tool, reader: Reader, name: str, arguments: dict[str, An
     known = list(tool.arguments.model_fields)
     for argument in arguments:
         if argument not in known:
-            near = did_you_mean(argument, known)
+            near = argument_meant(argument, known)
             raise UserInputError(
                 "UNKNOWN_ARGUMENT",
                 f'{name} has no argument "{argument[:60]}".{near} It takes: {", ".join(known)}.',
@@ -81,6 +81,17 @@ async def _answer(tool: Tool, reader: Reader, name: str, arguments: dict[str, An
         raise UserInputError("STORE_UNAVAILABLE", str(error)) from error
 
 
+# What pydantic says in words of its own.
+_SAID = {
+    "missing": "it is needed",
+    "extra_forbidden": "there is nothing of this name in it",
+    "model_type": "an object is wanted",
+    "dict_type": "an object is wanted",
+    "list_type": "a list is wanted",
+    "string_type": "a text is wanted",
+}
+
+
 def _sentence(name: str, error: ValidationError) -> str:
     """Return what was wrong with which argument, without the library's own words around it."""
     problems = []
@@ -88,5 +99,5 @@ def _sentence(name: str, error: ValidationError) -> str:
         place = ".".join(str(part) for part in problem["loc"]) or "arguments"
         # What is missing has no value; of a value that is wrong the beginning tells which one is meant.
         given = "" if problem["type"] == "missing" else f"={render.clean(str(problem.get('input')), 60)!r}"
-        problems.append(f"{name}: {place}{given}: {problem['msg']}")
+        problems.append(f"{name}: {place}{given}: {_SAID.get(problem['type'], problem['msg'])}")
     return "; ".join(problems)

@@ -4,6 +4,7 @@ from mcp_tools import render
 from mcp_tools.errors import did_you_mean
 from storage.errors import QueryTimeout
 from storage.filters import LogQuery
+from storage.query.tree import And, Attribute, Node
 from storage.reader import Reader
 from storage.reading.signals import Selection
 
@@ -30,7 +31,8 @@ async def _where_else(reader: Reader, query: LogQuery) -> list[str]:
 
 async def _which_attribute(reader: Reader, query: LogQuery) -> list[str]:
     """Return a hint for each attribute that is asked for and that no record of the component has."""
-    if not query.attributes:
+    asked = [*query.attributes, *(_demanded(query.query) if query.query is not None else ())]
+    if not asked:
         return []
     of_component = LogQuery(component=query.component)
     _, values = await reader.field_values(
@@ -39,6 +41,13 @@ async def _which_attribute(reader: Reader, query: LogQuery) -> list[str]:
     known = sorted({v.key for v in values if v.place != "field"})
     return [
         f'no recent record has the attribute "{render.clean(name, 60)}".{did_you_mean(name, known)}'
-        for name in query.attributes
+        for name in asked
         if name not in known
     ]
+
+
+def _demanded(node: Node) -> list[str]:
+    """Return the attributes that every record that is found must have."""
+    if isinstance(node, Attribute):
+        return [node.key]
+    return [name for operand in node.operands for name in _demanded(operand)] if isinstance(node, And) else []

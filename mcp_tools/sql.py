@@ -69,6 +69,8 @@ def _answer(found: Rows, args: SqlArguments, hints: list[str]) -> Answer:
     cut = sum(cell.chars > _CELL_CHARS_SHOWN for row in found.rows[: len(kept)] for cell in row)
     if cut:
         hints = [*hints, f"{cut} values are cut (…+N): substr(column, {_CELL_CHARS_SHOWN + 1}, …) goes on"]
+    if not lines:
+        hints = [*hints, "no row; levels are lower case (error), severity is as it was sent, times are UTC"]
     matched = f"≥{len(lines) + 1}" if found.more else len(lines)
     truncated_by = "max_tokens" if len(kept) < len(lines) else "limit" if found.more else None
     summary = f"{len(kept)} of {matched} rows"

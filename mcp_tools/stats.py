@@ -87,9 +87,8 @@ def _question(args: StatsArguments, selection: Selection, bounds: Bounds, now_ns
     group_by = list(dict.fromkeys(default if args.group_by is None else args.group_by))
     needs_field = args.signal == "logs" and args.agg not in {"count", "rate"}
     if (needs_field or args.agg == "count_distinct") and not args.field:
-        raise UserInputError(
-            "INVALID_ARGUMENT", f'agg={args.agg} needs a field, for example field="http.status_code"; see logger_fields'
-        )
+        or_spans = "" if args.agg == "count_distinct" else ', or signal="spans" for durations'
+        raise UserInputError("INVALID_ARGUMENT", f"agg={args.agg} needs field= (logger_fields lists them){or_spans}")
     window_s = (min(bounds.until_ns, max(now_ns, (bounds.since_ns or 0) + read.NS)) - (bounds.since_ns or 0)) / read.NS
     field = args.field or {"spans": "duration", "metrics": "value"}.get(args.signal, "")
     unit = "_ms" if args.signal == "spans" and field == "duration" else ""

@@ -110,7 +110,8 @@ def _trace_line(trace: Any) -> str:
     error = ""
     if trace.error_count:
         where, what = (render.clean(text or "", 160) for text in (trace.error_span, trace.first_error))
-        error = f"  {trace.error_count} errors, first in {where}: {what}"
+        # A span that failed without a word is told by its name, once.
+        error = f"  {trace.error_count} errors, first in {where}" + ("" if where.endswith(what) else f": {what}")
     return (
         f"{trace.trace_id} {render.time_of(trace.start_ns)} {render.duration(trace.duration_ns)} "
         f"{render.clean(trace.root_component, 120)} {render.clean(trace.root_name, 160)}  {trace.span_count} spans in "

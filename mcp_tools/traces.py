@@ -139,7 +139,7 @@ def _errors(outline: TraceOutline, shape: Shape, drawing: Drawing) -> list[str]:
     found: dict[str, int] = {}
     for i in ends:
         span = shape.spans[i]
-        key = f"{span_title(span)}: {render.clean(span.status_message, 160) or 'logged an error'}"
+        key = f"{span_title(span)}: {render.clean(span.status_message, 160) or _logged(outline, span.span_id)}"
         found[key] = found.get(key, 0) + 1
     lines = [f"failed: {what}{f' ×{n}' if n > 1 else ''}" for what, n in found.items()]
     if not outline.spans:
@@ -150,6 +150,13 @@ def _errors(outline: TraceOutline, shape: Shape, drawing: Drawing) -> list[str]:
         ]
     more = [f"failed: {len(lines) - _ERRORS_SHOWN} other kinds (view=errors)"] if len(lines) > _ERRORS_SHOWN else []
     return lines[:_ERRORS_SHOWN] + more
+
+
+def _logged(outline: TraceOutline, span_id: str | None) -> str:
+    """Return the first error that a span logged; a span may fail without a word."""
+    said = (e for e in outline.logs if e.span_id == span_id and e.severity_number >= read.SEVERITIES["error"])
+    first = next(said, None)
+    return "no message" if first is None else render.said(first, 160)
 
 
 def _path_line(shape: Shape, drawing: Drawing) -> list[str]:

@@ -224,6 +224,18 @@ async def test_a_cursor_goes_on_where_the_page_ended(server: harness.Server, key
             {"componnet": "shop"},
             'UNKNOWN_ARGUMENT: logger_query has no argument "componnet". Did you mean',
         ),
+        (
+            "logger_query",
+            {"service": "shop"},
+            'UNKNOWN_ARGUMENT: logger_query has no argument "service". Did you mean "component"',
+        ),
+        (
+            "logger_query",
+            {"around": {"id": 1, "befor": 2}},
+            "INVALID_ARGUMENT: logger_query: around.befor='2': there is",
+        ),
+        ("logger_trace", {}, "INVALID_ARGUMENT: logger_trace: trace_id: it is needed"),
+        ("logger_trace", {"trace_id": "f" * 16}, "INVALID_ID: trace_id='ffffffffffffffff' must be 32"),
         ("logger_query", {"since": "yesterday"}, "INVALID_TIME"),
         ("logger_query", {"limit": "many"}, "INVALID_ARGUMENT: logger_query: limit='many'"),
         ("logger_query", {"severity_min": "loud"}, "INVALID_SEVERITY"),

@@ -211,6 +211,21 @@ async def test_what_cannot_be_told_is_not_told(engine: AsyncEngine) -> None:
         await call(Reader(engine, lambda: spooled), "read", "logger_trace", {"trace_id": "f" * 32})
 
 
+async def test_a_span_that_failed_says_what_it_logged(engine: AsyncEngine) -> None:
+    """Where it has no message of its own; one without a word says that it has none."""
+    at = now_us() - 60_000_000
+    spans = [
+        span_row(time=at, span_id=1, name="pay"),
+        span_row(time=at, span_id=2, parent_span_id=1, name="charge", status_code=2),
+        span_row(time=at, span_id=3, parent_span_id=1, name="mail", status_code=2),
+    ]
+    await store(engine, spans, [log_row(time=at, span_id=2, severity_number=17, body="card declined")])
+    text = (await trace(engine)).text
+
+    assert "failed: shop charge: card declined" in text
+    assert "failed: shop mail: no message" in text
+
+
 async def test_a_trace_that_misses_a_parent_says_whether_it_may_come(engine: AsyncEngine) -> None:
     """A span whose parent is not stored stands at the top, marked; young traces may get it yet."""
     await store(engine, [span_row(span_id=5, parent_span_id=4, time=time.time_ns() // 1000)])

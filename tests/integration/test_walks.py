@@ -175,3 +175,22 @@ async def test_wrong_arguments_are_named(engine: AsyncEngine, tool: str) -> None
         assert mistyped.value.code == "INVALID_ARGUMENT"
         assert f"{name}" in str(mistyped.value)
         assert "pydantic" not in str(mistyped.value)
+
+
+async def test_an_attribute_that_nothing_has_is_told_in_a_query_too(engine: AsyncEngine) -> None:
+    """As for attributes=: a near name, of what every record that is found must have."""
+    await PostgresSink(engine).write([batch_of([log_row(attributes=b'{"exception.type":"KeyError"}')])])
+    data = (await call(Reader(engine), "read", "logger_query", {"query": "hello @exception.typ:KeyError"})).data
+    either = (await call(Reader(engine), "read", "logger_query", {"query": "no OR @exception.typ:KeyError"})).data
+
+    assert 'has the attribute "exception.typ". Did you mean "exception.type"?' in " ".join(data["hints"])
+    assert "exception.typ" not in " ".join(either["hints"])
+
+
+async def test_a_list_may_be_written_as_text(engine: AsyncEngine) -> None:
+    """As some clients send it: one, several, JSON."""
+    await PostgresSink(engine).write([batch_of([log_row()])])
+    for written in ("component,severity", '["component", "severity"]', ["component", "severity"]):
+        data = (await call(Reader(engine), "read", "logger_stats", {"group_by": written})).data
+        assert data["groups"][0]["component"] == "shop"
+        assert data["groups"][0]["severity"] == "INFO"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_tools import arguments as read
-from mcp_tools.errors import UserInputError
+from mcp_tools.errors import UserInputError, argument_meant
 
 NOW = 1_800_000_000 * read.NS
 
@@ -73,3 +73,31 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         except UserInputError:
             continue
         assert isinstance(value, str) or abs(value) < 10**20
+
+
+@pytest.mark.parametrize(
+    ("written", "short"),
+    [("10 minutes", "10m"), ("10min", "10m"), ("last 2 hours", "2h"), ("1 day ago", "1d"), ("90 secs", "90s"),
+     ("past 3 weeks", "3w"), ("now - 5 mins", "5m")],
+)  # fmt: skip
+def test_units_in_words(written: str, short: str) -> None:
+    """As people and agents write them."""
+    assert read.time_ns(written, "since", 10**18) == read.time_ns(short, "since", 10**18)
+
+
+@pytest.mark.parametrize("text", ["10 moons", "last hour", "10 n", "15x", "5 s s"])
+def test_what_is_no_time_stays_none(text: str) -> None:
+    """No unit, no time."""
+    with pytest.raises(UserInputError, match="INVALID_TIME"):
+        read.time_ns(text, "since", 10**18)
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "meant"),
+    [("service", ["since", "component"], "component"), ("level", ["limit", "severity_min"], "severity_min"),
+     ("traceId", ["trace_id"], "trace_id"), ("serverity_min", ["severity_min"], "severity_min"),
+     ("Start-Time", ["since"], "since")],
+)  # fmt: skip
+def test_arguments_of_other_servers_are_understood(word: str, known: list[str], meant: str) -> None:
+    """By what they mean, before how they are spelt."""
+    assert argument_meant(word, known) == f' Did you mean "{meant}"?'
