@@ -155,6 +155,18 @@ class PackedConnection(AsyncConnection):
         await self._ready()
         return bool(await self._packed_reads(statement))
 
+    async def elsewhere(self, statement: Any) -> int:
+        """Return how many packed and cold records there are among which a statement may find some."""
+        await self._ready()
+        reads = await self._packed_reads(statement)
+        found = [await self._candidates(table, reading) for table, reading in reads.items()]
+        return sum(block.records for blocks in found for block in blocks)
+
+    async def _candidates(self, table: str, reading: Reading) -> list[BlockFacts]:
+        assert self._state is not None  # noqa: S101 - asked for before
+        packed = await candidates(self, table, reading.needs)
+        return packed + (await cold_candidates(self, table, reading.needs) if table in self._state.cold else [])
+
     @asynccontextmanager
     async def stream(  # type: ignore[override]
         self, statement: Any, parameters: Any = None, *, execution_options: Any = None
@@ -241,11 +253,8 @@ class PackedConnection(AsyncConnection):
 
         With an order it holds all records beyond some edge, and none before it, until it holds all there are.
         """
-        blocks = await candidates(self, table, reading.needs)
-        assert self._state is not None  # noqa: S101 - asked for before
-        if table in self._state.cold:
-            blocks += await cold_candidates(self, table, reading.needs)
-        order, unpacker = reading.order, Unpacker(self, table, reading, self.bytes_max)
+        blocks = await self._candidates(table, reading)
+        order, unpacker = reading.order, Unpacker(self, table, reading, self.bytes_max, self._wanted.limit_ms)
         wanted = order.limit if order is not None else reading.enough
         if order is not None:
             blocks.sort(key=lambda block: _beyond(block, order).value, reverse=order.descending)

@@ -109,13 +109,16 @@ def bounds_on(found: Any, need: Need) -> list[ColumnElement[bool]]:
 class Unpacker:
     """Unpacks blocks for one statement, within its bounds."""
 
-    def __init__(self, connection: AsyncConnection, table: str, reading: Reading, bytes_max: int) -> None:
+    def __init__(
+        self, connection: AsyncConnection, table: str, reading: Reading, bytes_max: int, limit_ms: int | None
+    ) -> None:
+        """``limit_ms``: the time that the statement has, where that is less than UNPACK_SECONDS_MAX."""
         self._connection = connection
         self._table = table
         self._columns = reading.columns
         self._needs = reading.needs
         self._bytes_left = bytes_max
-        self._until = time.monotonic() + UNPACK_SECONDS_MAX
+        self._until = time.monotonic() + min(UNPACK_SECONDS_MAX, (limit_ms or UNPACK_SECONDS_MAX * 1000) / 1000)
         self.parts: list[Part] = []
 
     async def add(self, blocks: Sequence[BlockFacts]) -> None:

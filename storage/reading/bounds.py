@@ -8,6 +8,7 @@ import psycopg
 from sqlalchemy import ColumnElement, Row, Select, Table, func, literal, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
+from storage.errors import QuestionTooLarge
 from storage.packing.connection import Manner, PackedConnection
 from storage.views import Stopped
 
@@ -17,6 +18,10 @@ SEARCH_S = 3.0
 """Seconds that a search may take by itself, before it is done over so many records at most."""
 SEARCH_ROWS = 200_000
 """Records that such a search looks at: about a third of a second."""
+TOO_MUCH = (DBAPIError, QuestionTooLarge)
+"""What may say that a statement is too slow; ``is_too_slow`` tells."""
+# The second try, where the packed ones among SEARCH_ROWS records are more than one statement may unpack.
+_FEWER = 10
 
 
 @asynccontextmanager
@@ -37,9 +42,9 @@ async def hurried(connection: PackedConnection, seconds: float, *, for_any_value
         connection.manner(before)
 
 
-def is_too_slow(error: DBAPIError) -> bool:
-    """Whether a statement was cancelled at its time limit."""
-    return isinstance(error.orig, psycopg.errors.QueryCanceled)
+def is_too_slow(error: DBAPIError | QuestionTooLarge) -> bool:
+    """Whether a statement was cancelled at its time limit, or would have needed too many packed or cold records."""
+    return isinstance(error, QuestionTooLarge) or isinstance(error.orig, psycopg.errors.QueryCanceled)
 
 
 async def count_up_to(connection: PackedConnection, matching: Select[Any], most: int, seen: int) -> tuple[int, bool]:
@@ -51,7 +56,7 @@ async def count_up_to(connection: PackedConnection, matching: Select[Any], most:
     try:
         async with hurried(connection, COUNT_S):
             count = int((await connection.execute(select(func.count()).select_from(inner))).scalar_one())
-    except DBAPIError as error:
+    except TOO_MUCH as error:
         if not is_too_slow(error):
             raise
         return min(seen, most), True
@@ -74,10 +79,27 @@ async def search(
     try:
         async with hurried(connection, SEARCH_S, for_any_value=for_any_value):
             return (await connection.execute(statement)).all(), None, None
-    except DBAPIError as error:
+    except TOO_MUCH as error:
         if not is_too_slow(error):
             raise
-    edge, stopped = await edge_of(connection, table, broad, newest=newest)
+    try:
+        return await _bounded(connection, table, statement, broad, SEARCH_ROWS, newest=newest)
+    except QuestionTooLarge:
+        # Packed records of so many are too much to unpack, where they are long.
+        return await _bounded(connection, table, statement, broad, SEARCH_ROWS // _FEWER, newest=newest)
+
+
+async def _bounded(
+    connection: PackedConnection,
+    table: Table,
+    statement: Select[Any],
+    broad: Sequence[ColumnElement[bool]],
+    most: int,
+    *,
+    newest: bool,
+) -> tuple[Sequence[Row[Any]], Stopped | None, tuple[Any, int] | None]:
+    """Return what ``search`` does, of those among ``most`` records."""
+    edge, stopped = await edge_of(connection, table, broad, most, newest=newest)
     if edge is None:
         return (await connection.execute(statement)).all(), None, None
     key, place = tuple_(table.c.time, table.c.id), tuple_(literal(edge[0]), literal(edge[1]))
@@ -86,23 +108,30 @@ async def search(
 
 
 async def edge_of(
-    connection: PackedConnection, table: Table, broad: Sequence[ColumnElement[bool]], *, newest: bool = True
+    connection: PackedConnection,
+    table: Table,
+    broad: Sequence[ColumnElement[bool]],
+    most: int | None = None,
+    *,
+    newest: bool = True,
 ) -> tuple[tuple[Any, int] | None, Stopped | None]:
-    """Return time and id of the SEARCH_ROWS-th record, and what a search that stops there says; None: there are fewer.
+    """Return time and id of the ``most``-th record, and what a search that stops there says; None: there are fewer.
 
-    ``broad``: conditions that an index answers.
+    ``broad``: conditions that an index answers; ``most``: SEARCH_ROWS, unless it is given.
     """
+    most = SEARCH_ROWS if most is None else most
     key = (table.c.time, table.c.id)
     looked_at = select(*key).where(*broad).order_by(*(c.desc() for c in key) if newest else key)
-    edge = (await connection.execute(looked_at.offset(SEARCH_ROWS - 1).limit(1))).one_or_none()
+    edge = (await connection.execute(looked_at.offset(most - 1).limit(1))).one_or_none()
     if edge is None:
         return None, None
-    about = max(await _about(connection, table, broad), SEARCH_ROWS)
-    return (edge.time, edge.id), Stopped(searched=SEARCH_ROWS, about=about)
+    about = max(await _about(connection, table, broad), most)
+    return (edge.time, edge.id), Stopped(searched=most, about=about)
 
 
 async def _about(connection: PackedConnection, table: Table, broad: Sequence[ColumnElement[bool]]) -> int:
-    """Return how many records PostgreSQL estimates that the search would look at without a bound."""
-    compiled = select(table.c.id).where(*broad).compile(dialect=connection.dialect)
+    """Return how many records the search would look at without a bound: of rows as PostgreSQL estimates."""
+    looked_at = select(table.c.id).where(*broad)
+    compiled = looked_at.compile(dialect=connection.dialect)
     plan = (await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", dict(compiled.params))).scalar_one()
-    return int(plan[0]["Plan"]["Plan Rows"])
+    return int(plan[0]["Plan"]["Plan Rows"]) + await connection.elsewhere(looked_at)

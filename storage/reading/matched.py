@@ -1,12 +1,11 @@
 """How many log records match in all: beside a page, and never at its cost."""
 
 from sqlalchemy import ColumnElement, literal, select
-from sqlalchemy.exc import DBAPIError
 
 from storage.filters import LogQuery, all_of
 from storage.packing.connection import PackedConnection
 from storage.reading import bounds
-from storage.reading.bounds import count_up_to, hurried, is_too_slow
+from storage.reading.bounds import TOO_MUCH, count_up_to, hurried, is_too_slow
 from storage.reading.common import COUNT_MAX, LOGS
 from storage.reading.stats import count_logs
 
@@ -25,7 +24,7 @@ async def matched_logs(
         # As the search ran: another manner would be a round trip.
         async with hurried(connection, bounds.SEARCH_S, for_any_value=True):
             exact = await count_logs(connection, query)
-    except DBAPIError as error:
+    except TOO_MUCH as error:
         if not is_too_slow(error):
             raise
         return seen, True

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.exc import DBAPIError
 
 from storage import cursor as cursors
 from storage.filters import TraceQuery, all_of, depends_on_values, timestamp, trace_conditions
@@ -15,7 +14,7 @@ from storage.mapping import ns_of
 from storage.models import spans
 from storage.packing.connection import PackedConnection
 from storage.reading import bounds
-from storage.reading.bounds import COUNT_S, hurried, is_too_slow
+from storage.reading.bounds import COUNT_S, TOO_MUCH, hurried, is_too_slow
 from storage.reading.common import SPANS
 from storage.reading.resolving import resolved
 from storage.views import Stopped, TraceSummary
@@ -54,7 +53,7 @@ async def matching(connection: PackedConnection, query: TraceQuery) -> Found:
     try:
         async with hurried(connection, bounds.SEARCH_S, for_any_value=not depends_on_values(query)):
             page = await _page(connection, query, conditions)
-    except DBAPIError as error:
+    except TOO_MUCH as error:
         if not is_too_slow(error):
             raise
         edge, stopped = await bounds.edge_of(connection, spans, _broad(query))
@@ -140,7 +139,7 @@ async def _count(connection: PackedConnection, conditions: list[ColumnElement[bo
     try:
         async with hurried(connection, COUNT_S):
             row = (await connection.execute(counted.select_from(inner))).one()
-    except DBAPIError as error:
+    except TOO_MUCH as error:
         if not is_too_slow(error):
             raise
         return seen, True

@@ -5,7 +5,9 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from storage import reader as reader_module
 from storage.cold import location, reading
 from storage.cold.conditions import Where
 from storage.cold.freezing import Frozen
@@ -34,7 +37,9 @@ from storage.packing.packer import pack_partition, to_pack, unpack_partition
 from storage.packing.states import partition_states
 from storage.partitions import list_partitions
 from storage.periods import Range
+from storage.query.reading import parse
 from storage.reader import Reader
+from storage.reading import bounds
 from tests.stores import (
     ASKED,
     BASE_US,
@@ -268,6 +273,33 @@ async def test_what_would_load_too_much_is_refused(cold_engine: AsyncEngine, url
             await connection.execute(everything)
         narrow = everything.where(log_records.c.trace_id == UUID(int=5))
         assert (await connection.execute(narrow)).one().sum == sum(n % 20 + 1 for n in range(32, 40))
+
+
+async def test_a_search_of_too_much_says_how_far_it_came(
+    cold_engine: AsyncEngine, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packed days and cold ones: what would load too much is done over so many records, and the cursor goes on."""
+    await stored(cold_engine, {"log_records": many(6000)})
+    monkeypatch.setattr(reader_module, "reading_connection", partial(reading_connection, bytes_max=600_000))
+    monkeypatch.setattr(bounds, "SEARCH_ROWS", 500)
+    query = LogQuery(query=parse("scope:nobody NOT body:é"))
+    for move in (pack_all, lambda engine: chill(engine, url)):
+        await move(cold_engine)
+        page = await Reader(cold_engine).find_logs(query)
+        assert page.items == []
+        assert page.stopped is not None
+        assert page.stopped.searched == 500
+        assert 6000 <= page.stopped.about < 6500  # PostgreSQL's guess at an empty partition is some hundred
+        stops = 0
+        while page.next_cursor is not None:
+            stops += page.stopped is not None
+            page = await Reader(cold_engine).find_logs(replace(query, cursor=page.next_cursor))
+        assert (stops >= 2, page.items, page.stopped) == (True, [], None)
+
+
+async def pack_all(engine: AsyncEngine) -> Any:
+    """Pack what can be packed."""
+    return [await pack_partition(engine, p) for p in await to_pack(engine, datetime.now(UTC), TABLES)]
 
 
 async def test_cold_records_are_never_silently_missing(
