@@ -80,10 +80,12 @@ class Jaeger:
         return _json({"result": {"resourceSpans": spans}})
 
     async def _traces(self, request: Request) -> Response:
-        found = await self._found(v3_query(Parameters(request.query_params)))
+        found = await self._reader.trace_ids(v3_query(Parameters(request.query_params)))
+        if not found:
+            raise DoorError(404, "No traces found")
         spans, room = [], SPANS_MAX
-        for summary in found:
-            more, count = await self._otlp(summary.trace_id, room)
+        for trace_id in found:
+            more, count = await self._otlp(trace_id, room)
             spans += more
             room -= count
             if room <= 0:
@@ -130,7 +132,7 @@ class Jaeger:
         if not wanted:
             tags = request.query_params.getlist("tag")
             query = legacy_query(Parameters(request.query_params), tags, time.time_ns())
-            wanted = [s.trace_id for s in (await self._reader.find_traces(query)).items]
+            wanted = await self._reader.trace_ids(query)
         found = await self._reader.whole_traces(wanted, spans_max=SPANS_MAX, logs_max=SPANS_MAX)
         return _legacy([trace_json(trace) for trace in found if trace.spans], limit=len(wanted))
 

@@ -141,6 +141,11 @@ class Reader:
         async with self._connection() as connection:
             return await traces.find_traces(connection, query)
 
+    async def trace_ids(self, query: TraceQuery) -> list[str]:
+        """Return the ids of one page of traces, for those who read them whole. Raises InvalidCursor."""
+        async with self._connection() as connection:
+            return await traces.trace_ids(connection, query)
+
     async def component_stats(self, since_ns: int, until_ns: int) -> list[ComponentStats]:
         """Return what each component logged and traced in [since, until), the busiest first."""
         async with self._connection() as connection:

@@ -131,6 +131,7 @@ QUESTIONS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
     "trace_outline": st.tuples(_traces, st.integers(1, 20), st.integers(1, 20)),
     "trace_parts": st.tuples(PARTS_QUERIES),
     "find_traces": st.tuples(TRACE_QUERIES),
+    "trace_ids": st.tuples(TRACE_QUERIES),
     "component_stats": st.tuples(_times, _times),
     "log_counts": st.tuples(LOG_QUERIES, _groups, st.none() | st.sampled_from([60, 3600])),
     "components": st.tuples(),

@@ -46,8 +46,11 @@ class Found:
     edge: datetime | None = None
 
 
-async def matching(connection: PackedConnection, query: TraceQuery) -> Found:
-    """Return one page of the traces that have a matching span. Raises InvalidCursor."""
+async def matching(connection: PackedConnection, query: TraceQuery, *, counted: bool = True) -> Found:
+    """Return one page of the traces that have a matching span. Raises InvalidCursor.
+
+    Not ``counted``: how many match in all is not asked for, and at least those that are found are said to.
+    """
     conditions = await resolved(connection, spans, trace_conditions(query))
     stopped = edge = None
     try:
@@ -63,7 +66,9 @@ async def matching(connection: PackedConnection, query: TraceQuery) -> Found:
         shown = page[: query.limit]
         return Found(shown, more=more, matched=len(shown), at_least=True, stopped=stopped, edge=edge[0])
     matched, at_least = len(page), False
-    if more or query.cursor is not None:
+    if (more or query.cursor is not None) and not counted:
+        at_least = True
+    elif more or query.cursor is not None:
         matched, at_least = await _count(connection, conditions, len(page))
     return Found(page[: query.limit], more, matched, at_least)
 

@@ -65,6 +65,12 @@ async def find_traces(connection: PackedConnection, query: TraceQuery) -> Page[T
     )
 
 
+async def trace_ids(connection: PackedConnection, query: TraceQuery) -> list[str]:
+    """Return the ids of one page of traces, for those who read them whole. Raises InvalidCursor."""
+    found = await search.matching(connection, query, counted=False)
+    return [trace_id.hex for trace_id, _ in found.page]
+
+
 async def _count_all(connection: AsyncConnection, source: Any, condition: ColumnElement[bool]) -> int:
     statement = select(func.count()).select_from(source).where(condition)
     return int((await connection.execute(statement)).scalar_one())
