@@ -8,6 +8,9 @@ from mcp_tools.tools import TOOLS
 from otel_ingest.config import Settings
 
 
+_WHERE = "; off unless `OTEL_INGEST_SQL_TOOL=true`, never over stdio: docs/security.md"
+
+
 def settings_page() -> str:
     """Return the page."""
     lines = [
@@ -40,7 +43,7 @@ def tools_page() -> str:
             "",
             f"## {name}",
             "",
-            f"{tool.description} (role: {tool.role})",
+            f"{tool.description} (role: {tool.role}{_WHERE if tool.optional else ''})",
             "",
             "| argument | type | what it is |",
         ]
