@@ -7,7 +7,6 @@ from mcp_tools.server import input_schema
 from mcp_tools.tools import TOOLS
 from otel_ingest.config import Settings
 
-
 _WHERE = "; off unless `OTEL_INGEST_SQL_TOOL=true`, never over stdio: docs/security.md"
 
 
