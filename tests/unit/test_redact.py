@@ -11,11 +11,13 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from otel_ingest.encode.envelopes import value_of
 from otel_ingest.encode.json_format import to_json
+from otel_ingest.limits import Limits
 from otel_ingest.redact import NOTE_KEY, SecondLine, _plain
 from otel_ingest.redaction import shared_rules
 from otel_ingest.signals import LOGS, METRICS, TRACES
 from otel_ingest.wire import Encoding
-from tests.factories import logs_request
+from otel_ingest.wire.parsed import Form
+from tests.factories import attributes, log_record, logs_request
 from tests.strategies import REQUESTS, log_records
 
 VECTORS = json.loads((Path(__file__).parents[2] / "instrumentation" / "redaction" / "vectors.json").read_text())[
@@ -177,3 +179,13 @@ def test_what_cannot_be_parsed_and_may_hold_a_secret_is_not_kept() -> None:
     assert LINE.original(LOGS, record.SerializeToString() + b"\xff", Encoding.PROTOBUF) == b""
     assert LINE.original(LOGS, b"harmless\xff", Encoding.PROTOBUF) == b"harmless\xff"
     assert LINE.original(LOGS, b'{"password": ', Encoding.JSON) == b""
+
+
+def test_what_only_looks_suspicious_is_decoded_as_it_came() -> None:
+    """A long number may be that of a card; looked at and found to be none, its request keeps the quick form."""
+    body = logs_request([log_record(attributes=attributes(at_ns=1_764_240_000_000_000_001))]).SerializeToString()
+    assert LINE.suspicious(body)
+
+    parsed, found = LINE.parse(LOGS, body, Encoding.PROTOBUF, Limits())
+
+    assert (parsed.form, found, parsed.size_bytes) == (Form.SHALLOW, {}, len(body))
