@@ -6,9 +6,9 @@ is unusual. A property test holds both together.
 """
 
 import ctypes
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -89,18 +89,34 @@ class JsonTables:
         self.messages = (_Message * len(heads))(*heads)
 
 
-@dataclass(frozen=True, slots=True)
 class Envelope:
     """What the rows of one scope share, and where the plain way begins: times in ns, sizes in bytes."""
 
-    resource_id: bytes
-    scope_id: bytes
-    component: str
-    earliest_ns: int
-    latest_ns: int
-    received_ns: int
-    record_bytes_max: int
-    depth_max: int
+    __slots__ = ("_component", "shared")
+
+    def __init__(
+        self,
+        resource_id: bytes,
+        scope_id: bytes,
+        component: str,
+        earliest_ns: int,
+        latest_ns: int,
+        received_ns: int,
+        record_bytes_max: int,
+        depth_max: int,
+    ) -> None:
+        self._component = component.encode()  # the structure holds its address alone
+        self.shared = _Shared(
+            _Id.from_buffer_copy(resource_id),
+            _Id.from_buffer_copy(scope_id),
+            self._component,
+            len(self._component),
+            earliest_ns,
+            latest_ns,
+            received_ns,
+            record_bytes_max,
+            depth_max,
+        )
 
 
 def load(path: Path) -> ctypes.CDLL | None:
@@ -156,7 +172,7 @@ def json_to_protobuf(body: bytes, tables: JsonTables, values_max: int) -> bytes 
     size = _BYTES_A_CHARACTER * len(body) + 64
     buffer = bytearray(size)
     used = _library.otel_ingest_json(
-        body, len(body), tables.entries, tables.messages, values_max, (ctypes.c_char * size).from_buffer(buffer), size
+        body, len(body), tables.entries, tables.messages, values_max, _address(buffer), size
     )
     return bytes(memoryview(buffer)[:used]) if used >= 0 else None
 
@@ -176,33 +192,35 @@ def rows(
     """
     assert _library is not None  # noqa: S101 - asked for only where it is available
     data, count = b"".join(records), len(records)
-    component = envelope.component.encode()
-    shared = _Shared(
-        _Id(*envelope.resource_id),
-        _Id(*envelope.scope_id),
-        component,
-        len(component),
-        envelope.earliest_ns,
-        envelope.latest_ns,
-        envelope.received_ns,
-        envelope.record_bytes_max,
-        envelope.depth_max,
-    )
-    size = _BYTES_A_BYTE * len(data) + (_BYTES_A_ROW + len(component)) * count
-    buffer = bytearray(size)
-    lengths = (ctypes.c_uint32 * count)(*map(len, records))
-    ends, cells, served = ((ctypes.c_int64 * (n * count))() for n in (1, _CELL, 1))
+    shared = envelope.shared
+    size = _BYTES_A_BYTE * len(data) + (_BYTES_A_ROW + shared.component_size) * count
+    buffer, lengths = bytearray(size), array("I", map(len, records))
+    ends, cells, served = (array("q", bytes(8 * n * count)) for n in (1, _CELL, 1))
     used = _library.otel_ingest_rows(
-        data, lengths, count, shared, spans, (ctypes.c_char * size).from_buffer(buffer), size, ends, cells, served
+        data,
+        lengths.buffer_info()[0],
+        count,
+        shared,
+        spans,
+        _address(buffer),
+        size,
+        ends.buffer_info()[0],
+        cells.buffer_info()[0],
+        served.buffer_info()[0],
     )
     view = memoryview(buffer)
     tuples = [view[start:end].tobytes() for start, end in pairwise((0, *ends))]
     found = zip(*[iter(cells[: _CELL * used])] * _CELL, strict=True)
     if not spans:
         return tuples, [cell[:4] for cell in found], {}
-    requests = Counter(served[:])
+    requests = Counter(served)
     requests.pop(-1, None)
     return tuples, [(*cell[:4], _name(data, *cell[5:]), cell[4]) for cell in found], requests
+
+
+def _address(buffer: bytearray) -> int:
+    """Return where a buffer begins; it may not be resized while that is used."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
 
 
 def _name(data: bytes, at: int, size: int) -> str:
