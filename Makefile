@@ -47,6 +47,7 @@ check: $(VENV)/.dev ## format, lint, types, layers, sizes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_tidy.py
+	$(BIN)/python -m benchmarks.regress
 
 format: $(VENV)/.dev ## rewrite the files as `make check` wants them
 	$(BIN)/ruff format .
@@ -58,8 +59,15 @@ conformance: $(VENV)/.dev ## the 45 OTLP checks on both transports, as a table
 mcp-conformance: $(VENV)/.dev ## the MCP project's own suite on /mcp, both revisions, as a table (installs it from npm, Node too)
 	@$(BIN)/python -m tests.contract.mcp_suite $(ARGS)
 
-bench: $(VENV)/.dev ## committed records a second against raw COPY, in one run
+bench: $(VENV)/.dev ## committed records a second against raw COPY, small requests, receiving alone (ARGS="--only committed")
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
+bench-profile: $(VENV)/.dev ## a flame graph of the server at that load (ARGS="--transport grpc")
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'py-spy>=0.4'
+	@$(BIN)/python -m benchmarks.profile $(ARGS)
+
+bench-flat: $(VENV)/.dev ## whether a record costs the same with 50 million stored as with one (ARGS="--millions 5")
+	@$(BIN)/python -m benchmarks.flat $(ARGS)
 
 bench-wal: $(VENV)/.dev ## acknowledging after COMMIT against a write-ahead log always: p50, p99, throughput
 	@$(BIN)/python -m benchmarks.wal $(ARGS)

@@ -26,12 +26,12 @@ from google.rpc.status_pb2 import Status
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bench import EXPORT
 from benchmarks.decode import requests_of
 from tests import harness
 from tests.contract.conformance import document
 from tests.factories import log_record, logs_request
 
+EXPORT = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 MIB = 1024 * 1024
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 MEMORY_MIB_MAX = 512
