@@ -1,6 +1,7 @@
 """The way to PostgreSQL for each of the three roles: from settings, or from the data directory of an embedded one."""
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 import structlog
 
@@ -45,10 +46,12 @@ class Access:
     def asking(self, settings: Settings) -> StorageConfig | None:
         """Return the configuration of logger_sql; None where it is switched off.
 
-        Raises PermanentStoreError where it is on and there is no login for it.
+        Raises PermanentStoreError where it is on and there is no parser or no login for it.
         """
         if not settings.sql_tool:
             return None
+        if find_spec("pgparse") is None:
+            raise PermanentStoreError("OTEL_INGEST_SQL_TOOL needs an extra: pip install 'otel-ingest[sql]'")
         if self.sql is None:
             raise PermanentStoreError(
                 "OTEL_INGEST_SQL_TOOL needs OTEL_INGEST_DATABASE_SQL_URL, the URL of a login that is the role "
