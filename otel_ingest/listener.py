@@ -97,6 +97,7 @@ class HttpListener:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=websockets,  # the receiver asks nobody where they come from
                 http=partial(BoundedProtocol, connections_max=connections_max),  # type: ignore[arg-type]
                 ws="wsproto" if websockets else "none",
                 lifespan="on",

@@ -5,6 +5,7 @@
 """
 
 from enum import Enum
+from functools import lru_cache
 
 from otel_ingest.errors import UnsupportedEncoding
 from otel_ingest.limits import Limits
@@ -14,6 +15,9 @@ from otel_ingest.wire.parsed import Parsed
 
 __all__ = ["Encoding", "Parsed", "as_protobuf", "encoding_of", "parse"]
 
+# Spellings that are remembered; SDKs have two.
+_CONTENT_TYPES_MAX = 32
+
 
 class Encoding(Enum):
     """How a body is written; the value is its media type."""
@@ -22,6 +26,7 @@ class Encoding(Enum):
     JSON = "application/json"
 
 
+@lru_cache(_CONTENT_TYPES_MAX)
 def encoding_of(content_type: str) -> Encoding:
     """Return the encoding a Content-Type names: any case, parameters allowed (RFC 9110, 8.3.1).
 
