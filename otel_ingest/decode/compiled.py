@@ -7,7 +7,6 @@ the plain way, which alone decides. Both give the same row; a property test comp
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -21,8 +20,8 @@ from otel_ingest.limits import Limits
 from storage.batch import EncodedRows
 from storage.rows import LogRow, ResourceRow, ScopeRow, SpanRow
 
-# Records a slice: half a millisecond, and enough that a call costs nothing.
-_SLICE_RECORDS = 256
+# A slice: half a millisecond, and enough that a call costs nothing; its tuples may take four times its bytes.
+_SLICE_RECORDS, _SLICE_BYTES = 256, 512 * 1024
 # Nesting that the compiled code follows: it recurses on the stack.
 _DEPTH_MAX = 16
 # Resources and scopes remembered at most, and the longest that is.
@@ -44,12 +43,24 @@ class _Rows:
                 yield self._plain(data, named, context)
             return
         envelope = _envelope(named, context)
-        waiting = iter(records)
+        part: list[bytes] = []
         # No slice goes past the bound on a request's records: what is beyond it is not decoded at all.
-        while part := list(islice(waiting, _slice(context))):
-            yield from self._encoded(part, envelope, named, context)
+        size, most = 0, _slice(context)
+        for data in records:
+            is_long = len(data) > context.quick_bytes_max
+            if not is_long:
+                part.append(data)
+                size += len(data)
+            if is_long or len(part) >= most or size >= _SLICE_BYTES:
+                yield from self._encoded(part, envelope, named, context)
+                part, size, most = [], 0, _slice(context)
+            if is_long:
+                yield self._plain(data, named, context)
+        yield from self._encoded(part, envelope, named, context)
 
     def _encoded(self, part: list[bytes], envelope: native.Envelope, named: Named, context: Context) -> Iterator[Item]:
+        if not part:
+            return
         tuples, cells, served = native.rows(part, envelope, spans=self.spans)
         run = EncodedRows.of(named[2], cells, served)
         for data, encoded in zip(part, tuples, strict=True):
