@@ -232,12 +232,12 @@ def test_beside_another_distribution_that_wins(sink: s.Sink, tmp_path: Path) -> 
 def test_nothing_feeds_itself(sink: s.Sink, tmp_path: Path) -> None:
     """With the root at DEBUG an idle application sends one record, not one for each export; away or not."""
     env = s.environment(sink.endpoint, tmp_path)
-    assert s.run(env, sys.executable, "others.py", "quiet", "3").returncode == 0
+    assert s.run(env, sys.executable, "others.py", "quiet", "1.5").returncode == 0
     assert sink.bodies() == ["once"]
     assert not sink.spans()
 
     sink.stop()
-    done = s.run(env, sys.executable, "others.py", "quiet", "3")
+    done = s.run(env, sys.executable, "others.py", "quiet", "1.5")
     sink.start()
     again = s.start(env, sys.executable, "others.py", "quiet", "1")
     s.wait_for(lambda: len(sink.bodies()) >= 3)
