@@ -103,6 +103,8 @@ class _Call:
 
     async def _message(self) -> bytes:
         """Return the one message of the request, decompressed, charged and held to its limits while it arrives."""
+        if self._stream.is_whole:
+            return await self._read()
         try:
             async with asyncio.timeout(self._limits.body_timeout_s):
                 return await self._read()

@@ -31,6 +31,8 @@ _log = structlog.get_logger(__name__)
 _STREAM_WINDOW_BYTES = 1024 * 1024
 _CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024
 _DEFAULT_WINDOW_BYTES = 65_535
+# Of a connection's window what may stay shut although it was consumed: a frame and a write for each call cost more.
+_OWED_BYTES_MAX = _CONNECTION_WINDOW_BYTES // 4
 # Four times the least: a large body in a quarter of the frames; it waits in memory until it is whole.
 _FRAME_BYTES_MAX = 64 * 1024
 _FRAME_HEADER_BYTES = 9
@@ -63,7 +65,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._h2 = H2Connection(_CONFIG)
         self._streams: dict[int, Stream] = {}
-        self._last_id = self._answered = self._resets = 0
+        self._last_id = self._answered = self._resets = self._owed_bytes = 0
         self._greeted = self._draining = False
         self._active_at = time.monotonic()
         self._unread_since: float | None = None
@@ -147,7 +149,12 @@ class Connection(asyncio.Protocol):
             return
         try:
             if ended:
-                self._h2.increment_flow_control_window(flow)
+                # Small calls come by the thousand: the connection's window is opened again for many of them at once.
+                self._owed_bytes += flow
+                if self._owed_bytes < _OWED_BYTES_MAX:
+                    return
+                self._h2.increment_flow_control_window(self._owed_bytes)
+                self._owed_bytes = 0
             else:
                 self._h2.acknowledge_received_data(flow, stream_id)
         except H2Error:

@@ -45,6 +45,11 @@ class Stream:
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the body is here: reading it waits for nobody."""
+        return self._ended
+
     async def read(self) -> bytes | None:
         """Return the next bytes of the body, uncharged again; None at its end.
 
@@ -63,7 +68,7 @@ class Stream:
 
     async def respond(self, headers: HeaderList, body: bytes = b"", trailers: HeaderList = ()) -> None:
         """Answer: with ``body`` and ``trailers``, or with ``headers`` alone. Raises PeerGoneError."""
-        if body:
+        if body and self._connection.window(self._id) < len(body):
             async with asyncio.timeout(UNREAD_TIMEOUT_S):
                 while self._connection.window(self._id) < len(body):
                     if isinstance(self._error, PeerGoneError):

@@ -17,6 +17,7 @@ from h2.connection import H2Connection
 from h2.settings import SettingCodes
 
 from otel_ingest import errors, http2
+from tests.factories import log_record, logs_request
 from tests.rig import BODY, EXPORT, MIB, Rig, status_of
 
 WAIT_S = 20
@@ -174,6 +175,19 @@ async def test_bodies_larger_than_all_windows_arrive() -> None:
 
     assert [first, *rest] == [b""] * 3
     assert rig.budget.used_bytes == 0
+
+
+async def test_a_connection_outlives_many_windows() -> None:
+    """Small calls are let through without a frame for each of them; together they are more than a window."""
+    rig = good()
+    async with rig.grpc(), peer(rig) as client:
+        body = logs_request([log_record(body={"string_value": "x" * 15_000})]).SerializeToString()
+        calls = 3 * http2._CONNECTION_WINDOW_BYTES // len(body)
+        for _ in range(calls):
+            stream = client.call()
+            client.message(stream, body)
+            assert await client.until(events.StreamEnded, stream) is not None
+        assert client.h2.outbound_flow_control_window > http2._CONNECTION_WINDOW_BYTES // 2
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
