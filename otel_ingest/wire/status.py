@@ -27,10 +27,11 @@ def encode_response(signal: Signal, encoding: Encoding, rejected: int, message: 
         # int64 is a string in protobuf's JSON; a zero count is left out.
         body = ({name: str(rejected)} if rejected else {}) | {"errorMessage": message}
         return orjson.dumps({"partialSuccess": body})
+    if not rejected and not message:
+        return b""  # an empty message
     response = signal.response_type()
-    if rejected or message:
-        setattr(response.partial_success, signal.rejected_field, rejected)
-        response.partial_success.error_message = message
+    setattr(response.partial_success, signal.rejected_field, rejected)
+    response.partial_success.error_message = message
     return bytes(response.SerializeToString())
 
 
