@@ -1,5 +1,7 @@
 """Nothing was found: where else there is something, and which attribute was perhaps meant."""
 
+import contextlib
+
 from mcp_tools import render
 from mcp_tools.errors import did_you_mean
 from storage.errors import QueryTimeout
@@ -14,14 +16,18 @@ _ROWS_FOR_NAMES = 1_000
 
 async def hints_for_nothing(reader: Reader, query: LogQuery) -> list[str]:
     """Return where the nearest records are that match but for the window, and names for attributes nothing has."""
-    try:
-        return [*await _where_else(reader, query), *await _which_attribute(reader, query)]
-    except QueryTimeout:  # a courtesy; the empty answer itself stands
-        return []
+    found = []
+    for look in (_where_else, _which_attribute):
+        with contextlib.suppress(QueryTimeout):  # a courtesy; the empty answer itself stands
+            found += await look(reader, query)
+    return found
 
 
 async def _where_else(reader: Reader, query: LogQuery) -> list[str]:
-    before, after = await reader.nearest_data(query)
+    try:
+        before, after = await reader.nearest_data(query)
+    except QueryTimeout:
+        return ["whether anything matches outside of this window would take long to find; widen the window to know"]
     if before is None and after is None:
         return ["nothing matches outside of this window either"] if query.since_ns is not None else []
     near = [f"last before it at {render.time_of(before)}"] if before else []

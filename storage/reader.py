@@ -117,7 +117,10 @@ class Reader:
             return await look(connection, query, place, read)
 
     async def nearest_data(self, query: LogQuery) -> tuple[int | None, int | None]:
-        """Return the times of the last record before the window and the first one after it that match otherwise."""
+        """Return the times of the last record before the window and the first one after it that match otherwise.
+
+        Raises QueryTimeout where that is not found quickly.
+        """
         async with self._connection() as connection:
             return await logs.nearest_data(connection, query)
 

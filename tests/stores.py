@@ -14,6 +14,7 @@ from storage.filters import LogQuery, TraceQuery
 from storage.pages import ExportQuery
 from storage.query.reading import parse
 from storage.reader import Reader
+from storage.reading import logs
 from storage.reading.aggregates import Aggregate
 from storage.reading.signals import Selection
 from storage.reading.trace_parts import PartsQuery
@@ -21,6 +22,8 @@ from storage.rows import Row
 from storage.sink import PostgresSink
 from tests.factories import batch_of, log_row, metric_point_row, now_us, span_row
 
+# What is answered is compared here, not how quickly.
+logs.NEAREST_S = 30.0
 DAY_US = 86_400_000_000
 DAYS = 3
 # Old enough to be packed whatever the hour, and the same for all of a run.

@@ -1,6 +1,8 @@
 """Log records: a page, one, the nearest to an empty window."""
 
-from sqlalchemy import select
+from typing import Any
+
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import cursor as cursors
@@ -8,12 +10,15 @@ from storage.filters import LogQuery, all_of, broad_of, depends_on_values, log_c
 from storage.mapping import log_entry, us_of
 from storage.models import log_records
 from storage.packing.connection import PackedConnection
-from storage.reading.bounds import search
+from storage.reading.bounds import hurried, search
 from storage.reading.common import LOG_ENTRIES, LOGS
 from storage.reading.matched import matched_logs
 from storage.reading.messages import after_cursor
 from storage.reading.resolving import resolved
 from storage.views import LogEntry, Page
+
+NEAREST_S = 0.1
+"""Seconds that a look for what lies before or after an empty window may take: it is a courtesy."""
 
 
 async def find_logs(connection: PackedConnection, query: LogQuery) -> Page[LogEntry]:
@@ -54,8 +59,17 @@ async def get_log(connection: AsyncConnection, identifier: int) -> LogEntry | No
     return log_entry(row) if row is not None else None
 
 
-async def nearest_data(connection: AsyncConnection, query: LogQuery) -> tuple[int | None, int | None]:
-    """Return the times of the last record before the window and the first one after it that match otherwise."""
+async def _first(connection: PackedConnection, statement: Select[Any]) -> Any:
+    async with hurried(connection, NEAREST_S):
+        return (await connection.execute(statement.limit(1))).scalar_one_or_none()
+
+
+async def nearest_data(connection: PackedConnection, query: LogQuery) -> tuple[int | None, int | None]:
+    """Return the times of the last record before the window and the first one after it that match otherwise.
+
+    Raises the DBAPIError of a statement that took more than NEAREST_S: what is rare or not there would be looked for in
+    all that is stored.
+    """
     fields = {name: getattr(query, name) for name in query.__slots__} | {"cursor": None}
     early = LogQuery(**fields | {"since_ns": None, "until_ns": query.since_ns})
     late = LogQuery(**fields | {"since_ns": query.until_ns, "until_ns": None})
@@ -64,9 +78,9 @@ async def nearest_data(connection: AsyncConnection, query: LogQuery) -> tuple[in
     if query.since_ns is not None:
         conditions = await resolved(connection, log_records, log_conditions(early))
         statement = select(column).select_from(LOGS).where(all_of(conditions))
-        before = (await connection.execute(statement.order_by(column.desc()).limit(1))).scalar_one_or_none()
+        before = await _first(connection, statement.order_by(column.desc()))
     if query.until_ns is not None:
         conditions = await resolved(connection, log_records, log_conditions(late))
         statement = select(column).select_from(LOGS).where(all_of(conditions))
-        after = (await connection.execute(statement.order_by(column).limit(1))).scalar_one_or_none()
+        after = await _first(connection, statement.order_by(column))
     return (us_of(before) * 1000 if before else None, us_of(after) * 1000 if after else None)
