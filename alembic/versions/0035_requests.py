@@ -181,7 +181,7 @@ END
 # A caller's span began up to an hour before the one it calls, or by clocks that differ up to a minute after it.
 COUNT_SLOT = """
 CREATE FUNCTION otel_ingest_count_slot(this timestamptz) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp SET enable_nestloop = off
 BEGIN ATOMIC
   INSERT INTO span_calls (slot, parent, child, calls)
   SELECT this, NULL, NULL, 0

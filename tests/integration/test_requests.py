@@ -21,7 +21,7 @@ from storage.models import spans
 from storage.reader import Reader
 from storage.rows import SpanRow
 from storage.sink import PostgresSink
-from tests.factories import batch_of, span_row
+from tests.factories import batch_of, now_us, span_row
 
 HOUR_US = 3_600_000_000
 BEGIN_US = 20_780 * 24 * HOUR_US
@@ -199,3 +199,31 @@ async def test_postgresql_has_the_same_buckets(engine: AsyncEngine) -> None:
         asked = text(f"SELECT otel_ingest_bucket(d) FROM {each} ORDER BY n")  # noqa: S608
         told = (await connection.execute(asked, {"durations": durations})).scalars().all()
     assert told == [bucket_of(d) for d in durations]
+
+
+async def test_the_calls_of_a_large_trace_are_not_looked_up_one_by_one(engine: AsyncEngine) -> None:
+    """Twenty thousand spans of one trace: its pairs are four hundred million, and statements have a time limit."""
+    now = now_us()
+    small = [
+        span_row(time=now - 3 * HOUR_US + n, trace_id=(n // 2).to_bytes(16, "big"), span_id=n + 1)
+        for n in range(20_000)
+    ]
+    await PostgresSink(engine).write([batch_of(small, SPANS)])
+    async with engine.begin() as connection:
+        await connection.execute(text("ANALYZE spans"))  # what PostgreSQL knows of traces is that they are small
+    made = [
+        span_row(
+            time=now - 60_000_000 + n, component=COMPONENTS[n % 2], trace_id=b"t" * 16, span_id=n + 1, parent_span_id=n
+        )
+        for n in range(20_000)
+    ]
+    await PostgresSink(engine).write([batch_of(made, SPANS)])
+
+    called = await Reader(engine).calls((now - HOUR_US) * 1000, (now + HOUR_US) * 1000)
+
+    assert sum(c.count for c in called) == 19_999
+    async with engine.begin() as connection:
+        await connection.execute(text("SET LOCAL statement_timeout = '10s'"))
+        view = await connection.execute(text("SELECT sum(calls) FROM otel_service_edges"))
+        assert view.scalar_one() == 19_999
+        await connection.execute(text("SELECT otel_ingest_count_slot(date_bin('5 min', now(), '2000-01-01+00'))"))
