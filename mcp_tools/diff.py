@@ -130,18 +130,17 @@ async def _windows(reader: Reader, args: DiffArguments, asked: Asked) -> Answer:
     a, b = _bounds(args, asked.now_ns)
     node = await read_query(reader, args.query, args.signal)
     selections = [_selection(args, node, bounds) for bounds in (a, b)]
-    # Both windows at the same time: what they take is PostgreSQL's.
-    (a_read, ours), (b_read, theirs) = await asyncio.gather(
-        *(reader.field_values(s, rows_max=_ROWS_MAX, values_max=_VALUES_MAX) for s in selections)
+    # All at the same time: fields are PostgreSQL's work, templates ours.
+    ((a_read, ours), (b_read, theirs)), (patterns, mined) = await asyncio.gather(
+        asyncio.gather(*(reader.field_values(s, rows_max=_ROWS_MAX, values_max=_VALUES_MAX) for s in selections)),
+        _patterns(reader, selections[0].query, selections[1].query),
     )
-    found = [_value_compared(c) for c in value_changes(ours, theirs, a_read, b_read)]
+    found = [_value_compared(c) for c in value_changes(ours, theirs, a_read, b_read)] + patterns
     read_hint = [
         f"of window {name} the newest {_ROWS_MAX} {args.signal} were compared by their fields"
         for name, count in (("a", a_read), ("b", b_read))
         if count == _ROWS_MAX
-    ]
-    if args.signal == "logs":
-        found += await _patterns(reader, selections[0].query, selections[1].query, read_hint)
+    ] + mined
     found.sort(key=lambda d: -d.score)
     rows = [d.row for d in found]
     kept = render.fit([d.line for d in found], args.max_tokens, also=rows, reserve=_ENVELOPE_TOKENS)
@@ -188,10 +187,12 @@ def _value_compared(c: ValueChange) -> _Compared:
 
 
 async def _patterns(
-    reader: Reader, a: LogQuery | TraceQuery, b: LogQuery | TraceQuery, hints: list[str]
-) -> list[_Compared]:
+    reader: Reader, a: LogQuery | TraceQuery, b: LogQuery | TraceQuery
+) -> tuple[list[_Compared], list[str]]:
+    """Return what differs in what log records say, and what of it was not looked at; of spans nothing."""
     if not isinstance(a, LogQuery) or not isinstance(b, LogQuery):
-        return []
+        return [], []
+    hints = []
     before, after = await asyncio.gather(*(read_window(reader, window, _ROWS_MAX) for window in (a, b)))
     for name, page in (("a", before), ("b", after)):
         if page.stopped is not None:
@@ -202,7 +203,7 @@ async def _patterns(
     since_ns, until_ns = b.since_ns or 0, b.until_ns or 0
     found, total, base = patterns_of(after.items, before.items, since_ns, until_ns)
     changed = [p for p in mark_changes(found, total, base) if p.change != "same"]
-    return [_pattern_compared(p, total, base) for p in changed]
+    return [_pattern_compared(p, total, base) for p in changed], hints
 
 
 def _pattern_compared(p: Pattern, total: int, base: int) -> _Compared:
