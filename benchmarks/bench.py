@@ -235,6 +235,8 @@ def receiving(generator: Generator) -> None:
         "received and decoded, no store", "requests/s", "server CPU a request, µs", "records/s a core", box=None
     )
     cases: list[tuple[str, str, Transport, int, int]] = [
+        ("parse", "512 records, to messages alone", "http", 512, 8),
+        ("parse", "100 records, to messages alone", "http", 100, 8),
         ("", "512 records", "http", 512, 8),
         ("", "512 records", "grpc", 512, 8),
         ("", "100 records", "http", 100, 8),

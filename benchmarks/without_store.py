@@ -1,6 +1,7 @@
 """The write side without a store: requests are received, decoded and answered. Run as a program; prints its addresses.
 
-``null``: the least that answers 200, to see what the load generator costs by itself.
+``null``: the least that answers 200, to see what the load generator costs by itself. ``parse``: requests are parsed to
+messages, as collectors count, and no further. ``redact``: the second line is on.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from otel_ingest.budget import Budget
 from otel_ingest.config import Endpoint
 from otel_ingest.decoder import Decoder
+from otel_ingest.decoding import Decoded
 from otel_ingest.grpc_server import build_grpc_server
 from otel_ingest.http_app import HttpApp
 from otel_ingest.ingest import Ingest
@@ -24,8 +26,12 @@ from otel_ingest.listener import HttpListener, address_of, bind
 from otel_ingest.rate_limit import ComponentRates
 from otel_ingest.redact import SecondLine
 from otel_ingest.redaction import shared_rules
+from otel_ingest.signals import Signal
 from otel_ingest.stats import ReceiverStats
+from otel_ingest.wire import Encoding
+from otel_ingest.wire.protobuf import parse_whole
 from storage.api import Outcome
+from storage.batch import Batch
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -39,6 +45,15 @@ class Nowhere:
 
     async def note(self, *_: Any) -> None:
         """Do nothing."""
+
+
+class Parser(Decoder):
+    """Parses a request to the bottom, and makes no rows."""
+
+    async def decode(self, signal: Signal, body: bytes, encoding: Encoding, received_ns: int) -> Decoded:  # noqa: ARG002
+        """Return no rows."""
+        parse_whole(signal, body)
+        return Decoded(Batch(signal.table))
 
 
 async def _open(_: str | None) -> None:
@@ -76,7 +91,8 @@ async def main() -> None:
         server.close()
         return
     limits, budget, stats = Limits(), Budget(512 << 20), ReceiverStats(CollectorRegistry())
-    decoder = Decoder(limits, 1 << 30, SecondLine(shared_rules()) if "redact" in sys.argv else None)
+    kind = Parser if "parse" in sys.argv else Decoder
+    decoder = kind(limits, 1 << 30, SecondLine(shared_rules()) if "redact" in sys.argv else None)
     ingest = Ingest(Nowhere(), decoder, ComponentRates(0), stats, time.time_ns)  # type: ignore[arg-type]
     http, grpc = _bound(), _bound()
     listener = HttpListener(HttpApp(ingest, _open, limits, budget), http, drain_timeout_s=1, connections_max=8192)
