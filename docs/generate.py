@@ -7,6 +7,8 @@ from mcp_tools.server import input_schema
 from mcp_tools.tools import TOOLS
 from otel_ingest.config import Settings
 
+_WHERE = "; off unless `OTEL_INGEST_SQL_TOOL=true`, never over stdio: docs/security.md"
+
 
 def settings_page() -> str:
     """Return the page."""
@@ -40,7 +42,7 @@ def tools_page() -> str:
             "",
             f"## {name}",
             "",
-            f"{tool.description} (role: {tool.role})",
+            f"{tool.description} (role: {tool.role}{_WHERE if tool.optional else ''})",
             "",
             "| argument | type | what it is |",
         ]

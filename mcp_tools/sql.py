@@ -56,7 +56,9 @@ async def _hints(reader: Reader) -> list[str]:
     packed = await reader.packed_until()
     if packed is None:
         return []
-    return [f"days packed so far, up to {render.time_of(packed)}, are not in the views; the other tools read them too"]
+    return [
+        f"packed and cold days, up to {render.time_of(packed)}, are not in the views; the other tools read them too"
+    ]
 
 
 def _answer(found: Rows, args: SqlArguments, hints: list[str]) -> Answer:

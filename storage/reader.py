@@ -213,7 +213,7 @@ class Reader:
             return await info.store_info(connection)
 
     async def packed_until(self) -> int | None:
-        """Return the time (ns) of the newest record that is packed, so that SQL does not see it; None: none is."""
+        """Return the time (ns) of the newest record that is packed or cold, so that SQL does not see it; None: none."""
         async with self._connection() as connection:
             newest = (await packed_state(connection, TABLES)).newest
         return max((ns_of(moment) for moment in newest.values()), default=None)

@@ -12,7 +12,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector
 
 from otel_ingest_instrumentation import environment_variables as names
 from otel_ingest_instrumentation import loud
-from otel_ingest_instrumentation.redaction import Options, Redactor, shared_rules
+from otel_ingest_instrumentation.redaction import Options, Redactor, patterns, shared_rules
 
 MIB = 1 << 20
 TextHook = Callable[[str, str], str]
@@ -80,6 +80,11 @@ def read_redaction(environ: Mapping[str, str] | None = None) -> tuple[Redactor |
             disable=frozenset((*_list(env, names.OTEL_INGEST_CLIENT_REDACT_DISABLE), *raw.get("disable", ()))),
             patterns=tuple({"group": 0, **pattern} for pattern in raw.get("patterns", ())),
         )
+        if options.patterns and not patterns.linear():
+            loud.say(
+                f"{names.OTEL_INGEST_CLIENT_REDACT_RULES} has patterns of its own, and google-re2 is not installed:"
+                " what they cost is not bounded (pip install 'otel-ingest-instrumentation[re2]')"
+            )
         return Redactor(shared_rules(), options), _callable(env.get(names.OTEL_INGEST_CLIENT_REDACT_CALLABLE))
     except Exception as error:  # noqa: BLE001  # whatever it is, redaction fails closed
         loud.say(f"the redaction rules are unusable, every text is replaced: {error}")

@@ -166,7 +166,7 @@ def test_halves_hold_all_records() -> None:
     assert batches.halves(batch(1)) == ()
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 403])
+@pytest.mark.parametrize("status", [301, 401])
 def test_refused_batches_are_kept_and_said(sink: s.Sink, tmp_path: Path, status: int) -> None:
     """A permanent refusal, and a redirect, are kept in the dead-letter file, with a line on stderr."""
     sink.answer = lambda _p, _b: (status, {"location": sink.endpoint + "/elsewhere"}, b"no such luck")
@@ -182,7 +182,7 @@ def test_refused_batches_are_kept_and_said(sink: s.Sink, tmp_path: Path, status:
     assert not [p for p in sink.posts if p.path.endswith("elsewhere")]
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 503])
+@pytest.mark.parametrize("status", [408, 503])
 def test_retryable_answers_lose_nothing(sink: s.Sink, tmp_path: Path, status: int) -> None:
     """While a receiver answers so, everything is kept; the first 200 gets it all."""
     sink.answer = lambda _p, _b: (status, {}, b"")

@@ -23,7 +23,7 @@ from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlag
 
 from otel_ingest_instrumentation import encoding, loud, settings
 from otel_ingest_instrumentation.records import REDACTED_KEY, Cleaner, severity
-from otel_ingest_instrumentation.redaction import FAILED, Redactor, shared_rules
+from otel_ingest_instrumentation.redaction import FAILED, Redactor, patterns, shared_rules
 
 CLEANER = Cleaner(Redactor(shared_rules()))
 
@@ -187,6 +187,22 @@ def test_own_rules_by_variable_file_and_callable(tmp_path: Path) -> None:
     got = dict(out.log_record.attributes or {})
     assert (got["badge"], got["shoeSize"], got["locker"]) == ("[REDACTED]",) * 3
     assert list(got["x"]) == ["HELLO"]  # type: ignore[arg-type]
+
+
+def test_own_patterns_without_the_linear_engine_are_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they cost is not bounded then; nothing is taken for known by its shape."""
+    monkeypatch.setattr(loud, "_last", {})
+    monkeypatch.setattr(patterns, "re2", None)
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps({"patterns": [{"name": "card", "pattern": "P-[13579]{6}"}]}))
+    cleaner = Cleaner(*settings.read_redaction({"OTEL_INGEST_CLIENT_REDACT_RULES": str(rules)}))
+    even = record("P-222222 seen")
+
+    assert "google-re2 is not installed" in capfd.readouterr().err
+    assert all(cleaner.log(even) is even for _ in range(3))
+    assert cleaner.log(record("P-133333 seen")).log_record.body == "[REDACTED] seen"
 
 
 def shout(_path: str, text: str) -> str:

@@ -12,6 +12,7 @@ from otel_ingest.config import Settings
 from otel_ingest.ending import end
 
 _log = structlog.get_logger(__name__)
+_NEVER_DAYS = 100_000
 _COMMAND = ("-m", "otel_ingest", "partitions")
 
 
@@ -27,7 +28,7 @@ class PackProcess:
 
     def begin(self) -> None:
         """Start with what is due, unless that is off or going on already."""
-        is_on = self._settings.pack_after_days or self._settings.cold_after_days
+        is_on = self._settings.pack_after_days or self._settings.cold_url
         if not is_on or (self._task is not None and not self._task.done()):
             return
         if self._owner is not None:
@@ -46,8 +47,9 @@ class PackProcess:
     async def _both(self, owner: str) -> None:
         """Let go cold what is to, for it need not be packed before; then pack."""
         settings = self._settings
-        if settings.cold_after_days:
-            told = {"COLD_URL": settings.cold_url, "COLD_AFTER_DAYS": str(settings.cold_after_days)}
+        if settings.cold_url:
+            # Without days nothing goes cold by itself; files whose records are gone do go, or are written anew.
+            told = {"COLD_URL": settings.cold_url, "COLD_AFTER_DAYS": str(settings.cold_after_days or _NEVER_DAYS)}
             await self._run(owner, ("cold", "--by-itself", "--json"), told, "went cold")
         if settings.pack_after_days:
             await self._run(owner, ("pack", "--json"), {"PACK_AFTER_DAYS": str(settings.pack_after_days)}, "packed")

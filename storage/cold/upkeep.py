@@ -60,18 +60,21 @@ async def to_freeze(
 ) -> list[Partition]:
     """Return the partitions that ended before ``before`` and have records to move into files. Raises StoreError.
 
-    ``by_itself``: records that came late for one that is cold already wait until there are some.
+    ``by_itself``: records that came late for one that is cold already wait until there are some; files that lost
+    records are written anew whatever their day is.
     """
-    partitions = [p for p in await list_partitions(engine) if p.table in tables and p.until <= before]
+    partitions = [p for p in await list_partitions(engine) if p.table in tables and (by_itself or p.until <= before)]
     found = []
     try:
         async with engine.connect() as connection:
             now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
             for partition in partitions:
                 files = await _files(connection, partition)
-                waits = by_itself and files.newest is not None and now - files.newest < GATHERED and not files.damaged
-                hot = await has_rows(connection, partition.name) or await _has_blocks(connection, partition)
-                if partition.until <= now - AGE_MIN and not waits and (hot or files.damaged):
+                waits = by_itself and files.newest is not None and now - files.newest < GATHERED
+                due = files.damaged or (
+                    partition.until <= before and not waits and await _is_hot(connection, partition)
+                )
+                if due and partition.until <= now - AGE_MIN:
                     found.append(partition)
     except (SQLAlchemyError, OSError) as error:
         raise translate(error) from error
@@ -184,7 +187,10 @@ async def _files(connection: Any, partition: Partition) -> _Files:
     return _Files([row.id for row in rows], damaged, max((row.written_at for row in rows), default=None))
 
 
-async def _has_blocks(connection: Any, partition: Partition) -> bool:
+async def _is_hot(connection: Any, partition: Partition) -> bool:
+    """Whether records of it are rows or in blocks."""
+    if await has_rows(connection, partition.name):
+        return True
     found = packed_blocks.c
     there = select(found.id).where(
         found.table_name == partition.table, found.first_time >= partition.since, found.last_time < partition.until

@@ -266,6 +266,36 @@ async def test_who_calls_whom(client: httpx2.AsyncClient) -> None:
     assert (await get(client, "/api/dependencies", endTs=now_ms - 7_200_000, lookback=60_000))["data"] == []
 
 
+# As Jaeger's page and Grafana's data source write them, parameters without values included.
+AS_SENT: list[tuple[str, int]] = [
+    ("/api/services", 2),
+    ("/api/services/shop/operations", 3),
+    ("/api/operations?service=shop", 3),
+    ("/api/operations?service=shop&spanKind=server", 2),
+    ("/api/traces?end={end}&limit=20&lookback=1h&maxDuration&minDuration&service=shop&start={start}", 2),
+    (("/api/traces?end={end}&limit=20&lookback=2d&maxDuration=2ms&minDuration=1ms&operation=GET%20%2F&service=shop"
+     "&start={start}"), 1),
+    (("/api/traces?end={end}&limit=20&lookback=1h&maxDuration&minDuration&service=pay&start={start}"
+     "&tags=%7B%22error%22%3A%22true%22%7D"), 1),
+    ("/api/traces?traceID={trace}", 1),
+    ("/api/traces/{trace}?prettyPrint=true", 1),
+    ("/api/dependencies?endTs={end_ms}&lookback=86400000", 1),
+    (("/api/traces?service=pay&operation=charge&tags=%7B%22http.response.status_code%22%3A%22500%22%7D&minDuration="
+     "&maxDuration=&limit=20&lookback=custom&start={start}&end={end}"), 1),
+    ("/api/traces/{trace}?start={start}&end={end}", 1),
+]  # fmt: skip
+
+
+async def test_requests_as_jaegers_page_and_grafana_send_them(client: httpx2.AsyncClient) -> None:
+    """Each is answered with as many things as there are."""
+    now_us = NOW_NS // 1000
+    given = {"start": now_us - 3_600_000_000, "end": now_us + 3_600_000_000, "end_ms": now_us // 1000 + 60_000}
+    for path, things in AS_SENT:
+        answer = await client.get(path.format(trace=TRACE.hex(), **given))
+        assert answer.status_code == 200, (path, answer.text)
+        assert len(answer.json()["data"]) == things, path
+
+
 ERRORS: list[Any] = [
     ("/api/v3/traces/ab", {}, 404, "trace not found"),
     ("/api/v3/traces/xyz", {}, 400, "32 hexadecimal digits"),

@@ -209,6 +209,35 @@ async def test_labels_series_and_stats(client: httpx2.AsyncClient) -> None:
     check(answer.json(), STREAMS)
 
 
+# As Grafana's data source writes them: its check, Explore's boxes, lines, and the volume above them.
+AS_SENT: list[tuple[str, Any]] = [
+    ("query?direction=backward&query=vector%281%29%2Bvector%281%29&time=4000000000000000000", [[4000000000, "2"]]),
+    ("labels?start={start}&end={end}", ["component", "level", "service_name"]),
+    ("label/component/values?start={start}&end={end}", ["pay", "shop"]),
+    ("label/component/values?start={start}&end={end}&query=%7Blevel%3D%22warn%22%7D", ["pay", "shop"]),
+    (("query_range?direction=backward&end={end}&limit=1000&query=%7Bcomponent%3D%22pay%22%7D&start={start}"
+      "&step=1000ms"), 1),
+    (("query_range?direction=backward&end={end}&query=sum+by+%28level%2C+detected_level%29+%28count_over_time%28%7B"
+     "component%3D%22pay%22%7D+%7C+drop+__error__%5B1m%5D%29%29&start={start}&step=60000ms"), 1),
+    ("series?start={start}&end={end}&match%5B%5D=%7Bcomponent%3D%22pay%22%7D", 1),
+    ("index/stats?query=%7Bcomponent%3D%22pay%22%7D&start={start}&end={end}", None),
+]  # fmt: skip
+
+
+async def test_requests_as_grafana_sends_them(client: httpx2.AsyncClient) -> None:
+    """Each is answered: with these values, or with so many streams or series."""
+    edges = {"start": START_S * 1_000_000_000, "end": (START_S + 300) * 1_000_000_000}
+    headers = {"X-Query-Tags": "Source=grafana", "X-Loki-Response-Encoding-Flags": "categorize-labels"}
+    for path, wanted in AS_SENT:
+        answer = await client.get(path.format(**edges), headers=headers)
+        assert answer.status_code == 200, (path, answer.text)
+        data = answer.json().get("data")
+        found = data["result"] if isinstance(data, dict) else data
+        if path.startswith("query?"):
+            found = [series["value"] for series in found]
+        assert (len(found) if isinstance(wanted, int) else found) == wanted, path
+
+
 ERRORS: list[Any] = [
     ("query_range", {"query": "{"}, "parse error at line 1"),
     ("query_range", {"query": '{a="b"}', "limit": "6000"}, "max entries limit per query exceeded"),

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -18,8 +19,17 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from mcp_tools.app import build_query_app
 from mcp_tools.keys import ASK_AGAIN_S, FRESH_S, STALE_S, IssuerKeys
+from mcp_tools.oauth import OAuth
+from otel_ingest.cli.otlp_reading import otlp_trace
+from storage import tokens
+from storage.config import StorageConfig
+from storage.control import Control
+from storage.embedded import connection_url
+from storage.engine import write_engine
 from storage.errors import RetryableStoreError
+from storage.reader import Reader
 from tests import harness
 from tests.contract.test_mcp_roles import message
 
@@ -293,15 +303,30 @@ async def test_metadata_of_another_issuer_is_not_taken(issuer: Issuer) -> None:
         await IssuerKeys(issuer.url.replace("127.0.0.1", "localhost"), None).key("one")
 
 
-def test_while_the_issuer_is_away_it_is_no_401(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_while_the_issuer_is_away_it_is_no_401(server: harness.Server, issuer: Issuer) -> None:
     """A server that never saw the keys says 503 and when to try again; tokens of the store go on."""
-    settings = {
-        "OTEL_INGEST_OAUTH_ISSUER": "http://127.0.0.1:9/tenant",
-        "OTEL_INGEST_OAUTH_RESOURCE": RESOURCE,
-    }
-    with harness.running(tmp_path_factory.mktemp("away") / "data", **settings) as running:
-        answer = post(running, issuer.token())
-        by_store = post(running, running.token())
+    engine = write_engine(StorageConfig(connection_url(server.data_dir)))
+
+    async def ready() -> tuple[bool, str]:
+        return True, "ready"
+
+    async def metrics() -> bytes:
+        return b""
+
+    away = OAuth("http://127.0.0.1:9/tenant", RESOURCE, {"telemetry:read": "read"})
+    base, otlp = "http://127.0.0.1:4319", partial(otlp_trace, engine)
+    verify = partial(tokens.verify, engine)
+    app = build_query_app(Reader(engine), Control(engine), verify, base, ready, metrics, otlp, oauth=away)
+    body, headers = message("tools/call", "2026-07-28", name="logger_overview", arguments={})
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=base) as http,
+    ):
+        answer, by_store = [
+            await http.post("/mcp", json=body, headers=headers | {"Authorization": f"Bearer {token}"})
+            for token in (issuer.token(iss=away.issuer), server.token())
+        ]
+    await engine.dispose()
 
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"

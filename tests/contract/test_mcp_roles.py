@@ -3,11 +3,8 @@
 A new tool is covered by standing in the table. The oracle is ``Tool.role`` and ``Tool.also`` alone.
 """
 
-import asyncio
 import json
-from collections.abc import Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
@@ -36,28 +33,15 @@ NONSENSE = {"no_such_argument": 1}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Server]:
-    """Yield a running server that offers every tool."""
-    with harness.running(tmp_path_factory.mktemp("roles") / "data", OTEL_INGEST_SQL_TOOL="true") as running:
-        yield running
+def server(query_server: harness.Server) -> harness.Server:
+    """Return a running server that offers every tool."""
+    return query_server
 
 
 @pytest.fixture(scope="module")
-def keyring(server: harness.Server) -> dict[str, str]:
+def keyring(tokens_of_tests: dict[str, str]) -> dict[str, str]:
     """Return the Authorization header's value for every kind of token."""
-
-    async def make() -> dict[str, str]:
-        engine = write_engine(StorageConfig(connection_url(server.data_dir)))
-        made = {role: (await tokens.create(engine, f"{role} of tests", role))[0] for role in tokens.ROLES}
-        made["revoked"] = (await tokens.create(engine, "gone", "admin"))[0]
-        await tokens.revoke(engine, "gone")
-        past = datetime.now(UTC) - timedelta(seconds=1)
-        made["expired"] = (await tokens.create(engine, "over", "admin", past))[0]
-        await engine.dispose()
-        return made
-
-    made = asyncio.run(make()) | {"bad": "oti_admin_" + "x" * 43, "malformed": "nonsense"}
-    return {kind: f"Bearer {text}" for kind, text in made.items()} | {"none": ""}
+    return {kind: f"Bearer {text}" if text else "" for kind, text in tokens_of_tests.items()}
 
 
 def message(method: str, revision: str, **params: Any) -> tuple[dict[str, Any], dict[str, str]]:
@@ -232,33 +216,6 @@ def test_names_of_strangers_are_refused(
                 headers=headers | {"Authorization": keyring["admin"], header: value},
             )
         assert answer.status_code == status
-
-
-def test_stdio_only_reads(server: harness.Server) -> None:
-    """Over stdio only what reads is listed, and no SQL; the rest is refused though nobody asked for a token."""
-    from mcp.client.stdio import StdioServerParameters, stdio_client
-
-    async def ask() -> tuple[set[str], dict[str, str]]:
-        import sys
-
-        parameters = StdioServerParameters(
-            command=sys.executable,
-            args=["-m", "otel_ingest", "mcp", "--data-dir", str(server.data_dir)],
-            env=harness.clean_environment(),
-        )
-        async with Client(stdio_client(parameters)) as client:
-            listed = {tool.name for tool in (await client.list_tools()).tools}
-            changing = [name for name, tool in TOOLS.items() if tool.role != "read"]
-            off = await client.call_tool("logger_sql", {"sql": "SELECT 1"})
-            assert off.content[0].text.startswith("NOT_OFFERED")
-            answers = {name: (await client.call_tool(name, {})).content[0].text for name in changing}
-            return listed, answers
-
-    listed, answers = asyncio.run(ask())
-
-    assert listed == {name for name, tool in TOOLS.items() if tool.role == "read" and not tool.optional}
-    assert answers
-    assert all(text.startswith("FORBIDDEN") for text in answers.values())
 
 
 def test_a_token_in_the_url_or_a_cookie_counts_for_nothing(server: harness.Server, keyring: dict[str, str]) -> None:

@@ -141,6 +141,23 @@ async def test_what_is_left_out_is_told(engine: AsyncEngine, control: Control) -
     assert "substr(column, 401, …)" in cut.data["hints"][0]
 
 
+async def test_what_the_views_do_not_hold_is_told(
+    engine: AsyncEngine, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packed and cold days, where there are some."""
+    assert await Reader(engine).packed_until() is None
+    assert (await ask(engine, control, "SELECT 1")).data["hints"] == []
+
+    async def packed(_: Reader) -> int:
+        return 10**18
+
+    monkeypatch.setattr(Reader, "packed_until", packed)
+    answer = await ask(engine, control, "SELECT 1")
+
+    assert "up to 2001-09-09T01:46:40.000Z, are not in the views" in answer.data["hints"][0]
+    assert answer.data["hints"][0] in answer.text
+
+
 async def test_records_stay_data(engine: AsyncEngine, control: Control) -> None:
     """Escapes are shown as such, in values and in names of columns; nothing ends the fence."""
     answer = await ask(engine, control, f"SELECT body, 1 AS \"{HOSTILE[:40]}\" FROM otel_logs WHERE service = 'b'")  # noqa: S608

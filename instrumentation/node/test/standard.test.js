@@ -6,6 +6,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 const { countProtobuf } = require('../lib/split');
+const { proxyFor } = require('../lib/proxy');
 const { startSink } = require('./help/sink');
 const { PACKAGE, runApp, temporary } = require('./help/app');
 
@@ -119,4 +120,15 @@ test('what was lost is told as a record when the receiver is back, and as a metr
   const lost = sink.logs().filter((r) => /^lost/.test(r.body)).reduce((sum, r) => sum + r.attributes['otel_ingest.lost.count'], 0);
   assert.equal(lost + sink.logs().filter((r) => /^record/.test(r.body)).length, 20_000);
   assert.match(app.stderr, /CRITICAL .*no room in memory/);
+});
+
+test('who is behind a proxy: by scheme, NO_PROXY by host, domain and port, the loopback never', () => {
+  const env = { HTTP_PROXY: 'upper:1', http_proxy: 'http://lower:2', HTTPS_PROXY: 'https://u:p@secure:3', NO_PROXY: 'one.test, .two.test *.three.test,four.test:8443' };
+  const of = (/** @type {string} */ url) => proxyFor(new URL(url), env)?.host;
+  assert.deepEqual(['http://a.test', 'https://a.test'].map(of), ['lower:2', 'secure:3']);
+  assert.deepEqual(['http://one.test', 'http://x.one.test', 'http://two.test', 'https://b.two.test', 'http://x.three.test', 'https://four.test:8443'].map(of), Array(6).fill(undefined));
+  assert.deepEqual(['https://four.test', 'http://notone.test'].map(of), ['secure:3', 'lower:2']);
+  assert.deepEqual(['http://localhost:1', 'http://127.0.0.9', 'http://[::1]:4318'].map(of), Array(3).fill(undefined));
+  assert.equal(proxyFor(new URL('http://a.test'), { HTTP_PROXY: 'upper:1', NO_PROXY: '*' }), undefined);
+  assert.equal(proxyFor(new URL('http://a.test'), {}), undefined);
 });

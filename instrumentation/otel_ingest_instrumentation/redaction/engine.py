@@ -62,7 +62,7 @@ class Redactor:
 
         self._known: set[str] = set()
         self._plain = lru_cache(maxsize=8192)(self._is_plain)
-        merged = {**rules, "values": [*rules["values"], *options.patterns]}
+        merged = {**rules, "values": [*rules["values"], *({**p, "own": True} for p in options.patterns)]}
         self._text = TextRules(merged, self._names, self._mask, enabled, options.names)
 
     def clean(self, texts: Sequence[Any], attributes: Mapping[str, Any]) -> bool:
@@ -75,6 +75,8 @@ class Redactor:
         for value in texts:
             if value is not None and not self._gather_one(value, parts):
                 return False
+        knows = self._text.shapes.knows
+        parts = [part for part in parts if not knows(part)]
         if not parts:
             return True
         if self._text.suspicious("\n".join(parts).encode("utf-8", "surrogatepass")):
@@ -86,7 +88,10 @@ class Redactor:
         """Note short texts that no rule matches: methods, routes, hosts and versions come again and again."""
         if len(self._known) > _KNOWN_MAX:
             self._known.clear()
-        self._known.update(part for part in parts if len(part) <= _KNOWN_CHARS_MAX)
+        for part in parts:
+            if len(part) <= _KNOWN_CHARS_MAX:
+                self._known.add(part)
+            self._text.shapes.learn(part)
 
     def _is_plain(self, key: str) -> bool:
         """Return whether a field of this name is judged by its value alone."""

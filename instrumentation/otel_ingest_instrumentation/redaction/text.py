@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import checks, patterns
+from .look import Look, Shapes, has, lower
 from .names import Names, words
 from .patterns import Match, Pattern, compile_pattern
 
@@ -58,50 +59,6 @@ def splice(text: bytes, spans: Iterable[Span], mask: Callable[[bytes], bytes]) -
     return b"".join(parts)
 
 
-class Look:
-    """The first look at a text with the standard library's engine: whether any rule could match.
-
-    Literals are looked for with ``in``; those that stand at the beginning of a word all at once, by what stands before.
-    """
-
-    def __init__(self, detectors: Sequence[Mapping[str, Any]], pair_needles: Sequence[str], parameters: str) -> None:
-        """``detectors``: the rules by value that are on; ``parameters``: names in URLs, as alternatives."""
-        starts = [n for v in detectors if v.get("starts") for n in v["needles"]]
-        # Each begins with one class of characters: what the engine looks for fastest.
-        first = [f"[^a-z0-9]{_tree(starts)}"] if starts else []
-        self._starts = [re.compile(pattern) for pattern in (*first, f"[?&\n](?:{parameters})=")]
-        self._needles = tuple(n for v in detectors if not v.get("starts") for n in v.get("needles", ()))
-        self._pairs = tuple(pair_needles)
-        bare = [v.get("trigger") or v["pattern"] for v in detectors if not v.get("needles")]
-        self._others = [re.compile(pattern, re.IGNORECASE) for pattern in bare]
-
-    def finds(self, lower: str) -> bool:
-        """Return whether a lower-case text may hold a secret; False is certain."""
-        if ("=" in lower or ":" in lower or "%3" in lower) and _has(lower, self._pairs):
-            return True
-        if _has(lower, self._needles):
-            return True
-        text = "\n" + lower
-        for pattern in self._starts:  # loops: a generator costs more than what it runs
-            if pattern.search(text) is not None:
-                return True
-        for pattern in self._others:  # noqa: SIM110
-            if pattern.search(text) is not None:
-                return True
-        return False
-
-
-def _tree(literals: Sequence[str]) -> str:
-    """Return a pattern of literals with common beginnings taken once."""
-    branches: dict[str, list[str]] = {}
-    for literal in literals:
-        branches.setdefault(literal[:1], []).append(literal[1:])
-    if "" in branches:
-        return ""
-    parts = [re.escape(first) + _tree(rest) for first, rest in sorted(branches.items())]
-    return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
-
-
 class TextRules:
     """The rules on texts, compiled."""
 
@@ -142,20 +99,21 @@ class TextRules:
         self._look: Look | None = None
         if not patterns.linear():  # a backtracking engine is fed what is anchored; literals are looked for without it
             self._look = Look(on, self._pair_needles, parameters)
+        self.shapes = Shapes(on, self._pair_needles, parameters)
         triggers = [pairs["trigger"], *own_names, url, *(v.get("trigger") or v["pattern"] for v in on)]
         self._trigger = compile_pattern("|".join(f"(?:{t})" for t in triggers), "i")
 
     def suspicious(self, text: bytes) -> bool:
         """Return whether any rule could match: one search, for the clean many."""
         if self._look is not None:
-            return self._look.finds(_lower(text))
+            return self._look.finds(lower(text))
         return self._trigger.search(text) is not None
 
     def redact(self, text: bytes, found: set[str], *, query: bool = False) -> bytes:
         """Return ``text`` without its secrets and add the names of the rules that matched to ``found``."""
-        lower = _lower(text)
+        low = lower(text)
         for detector in self._detectors:
-            if detector.needles and not _has(lower, detector.needles):
+            if detector.needles and not has(low, detector.needles):
                 continue
             spans: list[Span] = []
             position = 0
@@ -165,8 +123,8 @@ class TextRules:
             if spans:
                 found.add(detector.name)
                 text = splice(text, spans, self._mask)
-                lower = _lower(text)
-        if query or b"?" in text or _has(lower, self._pair_needles):
+                low = lower(text)
+        if query or b"?" in text or has(low, self._pair_needles):
             spans = self._pairs(text, query=query)
             if spans:
                 found.add("key")
@@ -293,19 +251,6 @@ class TextRules:
             if position > len(text):
                 break
         return spans, max(end, position if spans else end)
-
-
-def _lower(text: bytes) -> str:
-    """Return a text to look for needles in: those are ASCII, and a search in str is three times one in bytes."""
-    return text.decode("latin-1").lower()
-
-
-def _has(text: str, needles: Sequence[str]) -> bool:
-    """Return whether any needle is in a text; a loop, because a generator costs more than what it runs."""
-    for needle in needles:  # noqa: SIM110
-        if needle in text:
-            return True
-    return False
 
 
 def _part(text: bytes, match: Match, group: int) -> bytes:
