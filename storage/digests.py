@@ -20,6 +20,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from storage import lock_keys
 from storage.config import Windows
 from storage.dberrors import translate
 from storage.errors import RetryableStoreError
@@ -27,7 +28,6 @@ from storage.keys import RequestKey
 
 TABLES_A_RING = 3
 _US = 1_000_000
-_LOCK_KEY = 0x6F74_6C70_0003
 _CLOCK = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
 # A transaction that began periods ago may hold the table; those who would wait behind us for it are as old.
@@ -240,7 +240,7 @@ async def _empty(connection: AsyncConnection, ring: Ring, table: str) -> None:
     """Empty a table that was not in use a moment ago, unless it is now."""
     if not (await connection.execute(text(f"SELECT EXISTS (SELECT FROM {table})"))).scalar_one():  # noqa: S608
         return
-    if not (await connection.execute(_TRY_LOCK, {"key": _LOCK_KEY})).scalar_one():
+    if not (await connection.execute(_TRY_LOCK, {"key": lock_keys.DIGESTS})).scalar_one():
         return
     await connection.execute(_LOCK_TIMEOUT)
     try:

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from storage import lock_keys
 from storage.columns import TELEMETRY_TABLES
 from storage.dberrors import translate
 from storage.models import time_partitions
@@ -21,7 +22,6 @@ from storage.periods import Range, covered, day_range, days_ahead, missing, rang
 # Each partition costs planning time and file handles; 4,000 days are eleven years of every day.
 PARTITIONS_MAX = 4_000
 # All receivers of one database take turns at DDL under this lock ("otel-ingest partitions" in 63 bits).
-_LOCK_KEY = 0x6F74_6C70_0001
 # One request may name years of days. All DDL of a transaction keeps its locks, some ten a partition, and PostgreSQL's
 # default has room for 6,400 of all connections together.
 _MADE_PER_TRANSACTION = 64
@@ -103,7 +103,7 @@ async def ensure_days(engine: AsyncEngine, table: str, days: Iterable[int]) -> s
 async def _ensure(connection: AsyncConnection, table: str, wanted: list[int]) -> tuple[set[int], bool]:
     """Make what one transaction should; return the days covered, and whether there is more to make."""
     await connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
-    await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_keys.PARTITIONS})
     there = await what_is_there(connection, table)
     planned = plan(there, await period_of(connection, table), wanted, PARTITIONS_MAX)
     made = planned[:_MADE_PER_TRANSACTION]

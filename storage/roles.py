@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
+from storage import lock_keys
 from storage.dberrors import translate
 from storage.engine import psycopg_url, session_options
 from storage.errors import PermanentStoreError
@@ -24,7 +25,6 @@ ERASER = "otel_ingest_eraser"
 SQL = "otel_ingest_sql"
 # A start waits for this while PostgreSQL answers nothing, and the senders wait for the start.
 _CONNECT_TIMEOUT_S = 3
-_LOCK_KEY = 0x6F74_6C70_0002  # the one of migrations: grants follow them
 
 _TELEMETRY = ("log_records", "spans", "metric_points")
 _DIGESTS = tuple(f"{ring}_{n}" for ring in ("request_digests", "batch_id_digests") for n in range(3))
@@ -223,7 +223,7 @@ async def grant(url: str, passwords: Mapping[str, str] | None = None, members: M
 
 def _grant(url: str, passwords: Mapping[str, str], members: Mapping[str, str]) -> None:
     with _connection(url) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [lock_keys.MIGRATIONS])
         for statement in _statements_for(connection):
             connection.execute(statement.encode())
         for role, password in passwords.items():
@@ -247,7 +247,7 @@ async def make_login(url: str, name: str, password: str) -> None:
 def _make_login(url: str, name: str, password: str) -> None:
     role = sql.Identifier(name)
     with _connection(url) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [lock_keys.MIGRATIONS])
         for statement in _statements_for(connection):
             connection.execute(statement.encode())
         row = connection.execute(

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from storage import lock_keys
 from storage.dberrors import reason, translate
 from storage.periods import range_of_bounds
 from storage.retention.carrying_out import Done
@@ -39,7 +40,6 @@ INDEXES = (
 TEXT_INDEX = Index("log_records", "body_idx", "gin (body {0}.gin_trgm_ops)", _TEXT)
 GRACE = timedelta(hours=2)
 """After the end of a partition: by then its late records are few, and each costs the index."""
-_LOCK_KEY = 0x6F74_6C70_0006
 # What a build waits for are transactions older than it; readers' are 10 s at most, writers' 30.
 _LOCK_TIMEOUT = "60s"
 _STATEMENT_TIMEOUT = "30min"
@@ -90,7 +90,7 @@ async def apply(engine: AsyncEngine, now: datetime, seconds_max: float) -> list[
         async with engine.connect() as raw:
             connection = await raw.execution_options(isolation_level="AUTOCOMMIT")
             lock = text("SELECT pg_try_advisory_lock(:key)")
-            if not (await connection.execute(lock, {"key": _LOCK_KEY})).scalar_one():
+            if not (await connection.execute(lock, {"key": lock_keys.SEALING})).scalar_one():
                 return []
             try:
                 await connection.execute(text(f"SET lock_timeout = '{_LOCK_TIMEOUT}'"))

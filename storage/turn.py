@@ -7,11 +7,10 @@ import contextlib
 
 import psycopg
 
+from storage import lock_keys
 from storage.config import StorageConfig
 from storage.dberrors import translate
 from storage.engine import psycopg_url, session_options
-
-_LOCK_KEY = 0x6F74_6C70_0004
 
 
 class Turn:
@@ -43,7 +42,7 @@ class Turn:
             application_name="otel-ingest upkeep",
             options=session_options(statement_timeout="10s"),
         )
-        row = await (await connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK_KEY])).fetchone()
+        row = await (await connection.execute("SELECT pg_try_advisory_lock(%s)", [lock_keys.TURN])).fetchone()
         if row is not None and row[0]:
             self._connection = connection
             return True

@@ -15,6 +15,7 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from storage import lock_keys
 from storage.cold.freezing import Frozen, freeze_partition
 from storage.cold.location import location, module
 from storage.cold.thawing import thaw_file
@@ -24,7 +25,6 @@ from storage.models import cold_chunks, cold_files, packed_blocks
 from storage.packing.packer import AGE_MIN, has_rows
 from storage.partitions import Partition, list_partitions
 
-_LOCK_KEY = 0x6F74_6C70_0006
 FILES_MAX = 8
 """Files of one partition: more are made one, so that late records do not leave a heap of small ones."""
 _LOOKED_FOR = 5
@@ -46,13 +46,13 @@ async def _turn(engine: AsyncEngine) -> AsyncIterator[None]:
     """Hold the turn at cold files. Raises RetryableStoreError where another has it."""
     async with engine.connect() as raw:
         connection = await raw.execution_options(isolation_level="AUTOCOMMIT")
-        taken = await connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY})
+        taken = await connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": lock_keys.COLD})
         if not taken.scalar_one():
             raise RetryableStoreError("another process moves cold files at this moment")
         try:
             yield
         finally:
-            await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
+            await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": lock_keys.COLD})
 
 
 async def to_freeze(

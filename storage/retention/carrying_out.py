@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from storage import lock_keys
 from storage.dberrors import reason, translate
 from storage.deletion import delete_rows, drop_detached
 from storage.models import TABLES
@@ -22,7 +23,6 @@ from storage.retention.store import Note, held_of, note_of, rules_of
 
 # Of one transaction that deletes: some 20 ms.
 ROWS_A_TRANSACTION = 5_000
-_LOCK_KEY = 0x6F74_6C70_0005
 # Who waits for our locks: nobody. What we wait for are readers, 10 s at most each; past it the next time ends it.
 _LOCK_TIMEOUT = "15s"
 # DROP takes ACCESS EXCLUSIVE on a table that nobody sees any more; the counts of its rows are another's for a moment.
@@ -61,7 +61,7 @@ async def apply(engine: AsyncEngine, now: datetime, seconds_max: float) -> list[
         async with engine.connect() as raw:
             connection = await raw.execution_options(isolation_level="AUTOCOMMIT")
             if not (
-                await connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY})
+                await connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": lock_keys.RETENTION})
             ).scalar_one():
                 return []
             try:
@@ -76,7 +76,7 @@ async def apply(engine: AsyncEngine, now: datetime, seconds_max: float) -> list[
 async def _let_go(connection: AsyncConnection) -> None:
     """Give the lock back; a session that cannot do so any more is ended, and the lock with it."""
     try:
-        await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
+        await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": lock_keys.RETENTION})
         await connection.execute(text("RESET lock_timeout"))
     except (SQLAlchemyError, OSError):
         await connection.invalidate()

@@ -2,13 +2,16 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import orjson
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from storage import maintenance, partitions, sealing
+from storage import lock_keys, maintenance, partitions, sealing
+from storage.cold import upkeep
+from storage.errors import RetryableStoreError
 from storage.filters import LogQuery
 from storage.periods import day_range
 from storage.reader import Reader
@@ -25,6 +28,15 @@ CUT_OFF = text("""
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE query LIKE 'CREATE INDEX CONC%' AND wait_event_type = 'Lock' AND datname = current_database()
 """)
+
+
+async def _plan(engine: AsyncEngine, condition: str) -> str:
+    """Return how PostgreSQL finds log records where it may not read all of them."""
+    async with engine.begin() as connection:
+        await connection.execute(text("ANALYZE log_records"))
+        await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        explained = text(f"EXPLAIN SELECT * FROM log_records WHERE {condition}")  # noqa: S608 - our own
+        return " ".join((await connection.execute(explained)).scalars())
 
 
 async def _store(engine: AsyncEngine, day: int, count: int) -> None:
@@ -84,11 +96,7 @@ async def test_writers_do_not_wait_and_answers_stay(engine: AsyncEngine) -> None
     before = await Reader(engine).find_logs(query)
 
     await asyncio.gather(sealing.apply(engine, NOW, 60), _store(engine, 0, 100))
-    async with engine.begin() as connection:
-        await connection.execute(text("ANALYZE log_records"))
-        await connection.execute(text("SET LOCAL enable_seqscan = off"))
-        explained = text('EXPLAIN SELECT * FROM log_records WHERE attributes @> \'{"user.id": "u77"}\'')
-        plan = " ".join((await connection.execute(explained)).scalars())
+    plan = await _plan(engine, 'attributes @> \'{"user.id": "u77"}\'')
     after = await Reader(engine).find_logs(query)
 
     assert (before.matched, after.matched) == (1, 2)
@@ -105,11 +113,7 @@ async def test_a_word_of_a_closed_day_is_found_by_trigrams(engine: AsyncEngine) 
     before = await Reader(engine).find_logs(query)
 
     await sealing.apply(engine, NOW, 60)
-    async with engine.begin() as connection:
-        await connection.execute(text("ANALYZE log_records"))
-        await connection.execute(text("SET LOCAL enable_seqscan = off"))
-        explained = text("EXPLAIN SELECT * FROM log_records WHERE body ILIKE '%zYZZyva%'")
-        plan = " ".join((await connection.execute(explained)).scalars())
+    plan = await _plan(engine, "body ILIKE '%zYZZyva%'")
     after = await Reader(engine).find_logs(query)
 
     assert before.matched == 3
@@ -130,3 +134,19 @@ async def test_without_the_extension_words_are_looked_for_in_all_records(
     assert [each.failed for each in done] == [""]
     assert list(await _indexes(engine)) == [f"log_records_p{DAY:%Y%m%d}_attributes_idx"]
     assert await sealing.plan(engine, NOW) == []
+
+
+async def test_cold_files_do_not_wait_for_indexes(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Each has a turn of its own: who builds an index keeps nobody from moving records, and the other way round."""
+    await _store(engine, 0, 10)
+    async with engine.connect() as raw:
+        connection = await raw.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": lock_keys.SEALING})
+        assert await upkeep.sweep(engine, str(tmp_path)) == 0
+        assert await sealing.apply(engine, NOW, 60) == []
+        await connection.execute(text("SELECT pg_advisory_unlock_all()"))
+        await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": lock_keys.COLD})
+        assert await sealing.apply(engine, NOW, 60)
+        with pytest.raises(RetryableStoreError, match="moves cold files"):
+            await upkeep.sweep(engine, str(tmp_path))
+        await connection.invalidate()  # the lock ends with the session
