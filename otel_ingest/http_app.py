@@ -1,15 +1,16 @@
 """Step 1, OTLP/HTTP: POST /v1/logs, /v1/traces, /v1/metrics. Thin: headers, body, one call, answer.
 
-A plain ASGI application: SDKs send thousands of small requests, and three paths need no router, five headers no
-mapping, and a success no response object.
+A plain ASGI application with Starlette's headers and responses: SDKs send thousands of small requests, and routing
+three paths needs no router.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from otel_ingest import errors
 from otel_ingest.answers import answer_of
@@ -27,20 +28,6 @@ Authorize = Callable[[str | None], Awaitable[None]]
 """Takes the Authorization header; raises Unauthenticated or PermissionDenied, or StoreUnavailable."""
 
 _BY_PATH = {signal.path: signal for signal in SIGNALS}
-
-
-class Headers:
-    """The headers of a request; of one that stands twice the first counts."""
-
-    __slots__ = ("_values",)
-
-    def __init__(self, scope: Scope) -> None:
-        self._values: dict[bytes, bytes] = dict(reversed(scope["headers"]))
-
-    def get(self, name: str) -> str | None:
-        """Return the value of a header, whose name is given in small letters; None where it is not there."""
-        value = self._values.get(name.encode())
-        return None if value is None else value.decode("latin-1")
 
 
 class HttpApp:
@@ -65,7 +52,7 @@ class HttpApp:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
-        headers = Headers(scope)
+        headers = Headers(scope=scope)
         encoding = _answer_encoding(headers)
         lease = self._budget.lease()
         signal: Signal | None = None
@@ -73,14 +60,13 @@ class HttpApp:
         try:
             signal = _route(scope)
             await self._authorize(headers.get("authorization"))
-            encoding = encoding_of(headers.get("content-type") or "")
+            encoding = encoding_of(headers.get("content-type", ""))
             body = await self._body(headers, receive, lease)
             reading = False
-            result = await self._ingest.export(
-                signal, body, encoding, "http", lease, headers.get(BATCH_ID_HEADER) or ""
-            )
+            result = await self._ingest.export(signal, body, encoding, "http", lease, headers.get(BATCH_ID_HEADER, ""))
             content = encode_response(signal, encoding, result.rejected, result.message)
-            response: ASGIApp = _success(content, encoding, self._configuration_hash(result.component))
+            known = self._configuration_hash(result.component)
+            response = Response(content, 200, {CONFIGURATION_HEADER: known} if known else None, encoding.value)
         except errors.IngestError as error:
             if reading and signal is not None:
                 self._ingest.turned_away(signal, "http", error)
@@ -96,10 +82,10 @@ class HttpApp:
     async def _body(self, headers: Headers, receive: Receive, lease: Lease) -> bytes:
         """Return the decompressed body, charged to the budget and held to its limit while it arrives."""
         limit = self._limits.body_bytes_max
-        declared = headers.get("content-length") or ""
+        declared = headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             raise errors.RequestTooLarge(f"the body has {declared} bytes, the limit is {limit}")
-        body = Body(headers.get("content-encoding") or "identity", limit, lease)
+        body = Body(headers.get("content-encoding", "identity"), limit, lease)
         try:
             async with asyncio.timeout(self._limits.body_timeout_s):
                 more = True
@@ -127,22 +113,9 @@ def _route(scope: Scope) -> Signal:
 def _answer_encoding(headers: Headers) -> Encoding:
     """Return the encoding for an answer: the request's, or JSON where it names none that is known."""
     try:
-        return encoding_of(headers.get("content-type") or "")
+        return encoding_of(headers.get("content-type", ""))
     except errors.UnsupportedEncoding:
         return Encoding.JSON
-
-
-def _success(content: bytes, encoding: Encoding, configuration: str | None) -> ASGIApp:
-    """Return what sends a 200."""
-    headers = [(b"content-type", encoding.value.encode()), (b"content-length", str(len(content)).encode())]
-    if configuration:
-        headers.append((CONFIGURATION_HEADER.encode(), configuration.encode()))
-
-    async def respond(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
-
-    return respond
 
 
 def error_response(error: errors.IngestError, encoding: Encoding) -> Response:

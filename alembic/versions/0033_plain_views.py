@@ -24,13 +24,12 @@ WHERE s.time >= now() - interval '24 hours' AND s.time < now() + interval '1 min
   AND (s.kind IN (2, 5) OR (s.parent_span_id IS NULL AND s.kind IN (0, 1)))
 GROUP BY 1, 2
 """
-# coalesce: no index answers it, which would be asked for each span of a large trace (of 100,000: quadratic).
 EDGES = """
 CREATE OR REPLACE VIEW otel_service_edges AS
 SELECT date_bin('1 minute', c.time, '1970-01-01 00:00:00+00') AS time, p.component COLLATE "default" AS parent,
   c.component COLLATE "default" AS child,
   count(*) AS calls, count(*) FILTER (WHERE c.status_code = 2) AS errors
-FROM spans c JOIN spans p ON coalesce(p.trace_id, p.trace_id) = c.trace_id AND p.span_id = c.parent_span_id
+FROM spans c JOIN spans p ON p.trace_id = c.trace_id AND p.span_id = c.parent_span_id
 WHERE c.time >= now() - interval '24 hours' AND c.time < now() + interval '1 minute'
   AND p.time >= now() - interval '25 hours' AND p.time < now() + interval '1 minute'
   AND p.component <> c.component

@@ -15,7 +15,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from otel_ingest import native
 from otel_ingest.decode.attributes import ValueRejectedError
-from otel_ingest.decode.context import Context, Item, Named, Shape, resource_row, scope_row
+from otel_ingest.decode.context import Context, Item, Named, Shape, one_by_one, resource_row, scope_row
 from otel_ingest.limits import Limits
 from storage.batch import EncodedRows
 from storage.rows import LogRow, ResourceRow, ScopeRow, SpanRow
@@ -30,17 +30,15 @@ _KNOWN_ENVELOPES_MAX, _KNOWN_ENVELOPE_BYTES_MAX = 512, 8192
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Makes the rows of one scope's records; ``row`` is the plain way of a parsed one of ``message_type``."""
+    """Makes the rows of one scope's records; ``plain`` is the other way, of any records."""
 
-    message_type: Any
-    row: Callable[[Any, Named, Context], LogRow | SpanRow]
+    plain: Callable[[Iterable[bytes], Named, Context], Iterator[Item]]
     spans: bool
 
     def __call__(self, records: Iterable[bytes], named: Named, context: Context) -> Iterator[Item]:
         """Yield them in order."""
         if not native.available:
-            for data in records:
-                yield self._plain(data, named, context)
+            yield from self.plain(records, named, context)
             return
         envelope = _envelope(named, context)
         part: list[bytes] = []
@@ -55,7 +53,7 @@ class _Rows:
                 yield from self._encoded(part, envelope, named, context)
                 part, size, most = [], 0, _slice(context)
             if is_long:
-                yield self._plain(data, named, context)
+                yield from self.plain([data], named, context)
         yield from self._encoded(part, envelope, named, context)
 
     def _encoded(self, part: list[bytes], envelope: native.Envelope, named: Named, context: Context) -> Iterator[Item]:
@@ -71,25 +69,21 @@ class _Rows:
                 context.position += len(run.rows)
                 yield run
                 run = EncodedRows.of(named[2])
-            yield self._plain(data, named, context)
+            yield from self.plain([data], named, context)
         if run.rows:
             context.position += len(run.rows)
             yield run
-
-    def _plain(self, data: bytes, named: Named, context: Context) -> Item:
-        try:
-            item = self.row(_message(self.message_type, data), named, context)
-        except ValueRejectedError as error:
-            return context.reject(str(error))
-        context.position += 1
-        return item
 
 
 def of(
     shape: Shape, message_type: Any, row: Callable[[Any, Named, Context], LogRow | SpanRow], *, spans: bool
 ) -> Shape:
     """Return the shape of a shallow request, whose records are bytes; ``row`` is the plain way of a parsed one."""
-    return Shape(shape.groups, shape.scopes, shape.records, _resource, _scope, _Rows(message_type, row, spans))
+
+    def parsed(data: bytes, named: Named, context: Context) -> Item:
+        return row(_message(message_type, data), named, context)
+
+    return Shape(shape.groups, shape.scopes, shape.records, _resource, _scope, _Rows(one_by_one(parsed), spans))
 
 
 def _slice(context: Context) -> int:
@@ -115,27 +109,23 @@ def _message(message_type: Any, data: bytes) -> Any:
         raise ValueRejectedError("it cannot be parsed (invalid UTF-8, or nested too deeply)") from error
 
 
-def _resource(group: Any, limits: Limits) -> ResourceRow:
-    parts = group.resource
-    data = b"".join(parts)
-    short = len(data) + len(group.schema_url) <= _KNOWN_ENVELOPE_BYTES_MAX
-    make = _known_resource if short else _known_resource.__wrapped__
-    return make(data, group.schema_url, limits, bool(parts))
+def _remembering(
+    name: str, message_type: Any, row: Callable[..., ResourceRow | ScopeRow]
+) -> Callable[[Any, Limits], Any]:
+    """Return what makes the row of an envelope's resource or scope (``name``); one seen before is not made again."""
+
+    @lru_cache(_KNOWN_ENVELOPES_MAX)
+    def known(data: bytes, schema_url: str, limits: Limits, is_set: bool) -> ResourceRow | ScopeRow:  # noqa: FBT001
+        return row(_message(message_type, data), schema_url, limits, is_set=is_set)
+
+    def make(envelope: Any, limits: Limits) -> ResourceRow | ScopeRow:
+        parts = getattr(envelope, name)
+        data = b"".join(parts)
+        short = len(data) + len(envelope.schema_url) <= _KNOWN_ENVELOPE_BYTES_MAX
+        return (known if short else known.__wrapped__)(data, envelope.schema_url, limits, bool(parts))
+
+    return make
 
 
-@lru_cache(_KNOWN_ENVELOPES_MAX)
-def _known_resource(data: bytes, schema_url: str, limits: Limits, is_set: bool) -> ResourceRow:  # noqa: FBT001
-    return resource_row(_message(Resource, data), schema_url, limits, is_set=is_set)
-
-
-def _scope(envelope: Any, limits: Limits) -> ScopeRow:
-    parts = envelope.scope
-    data = b"".join(parts)
-    short = len(data) + len(envelope.schema_url) <= _KNOWN_ENVELOPE_BYTES_MAX
-    make = _known_scope if short else _known_scope.__wrapped__
-    return make(data, envelope.schema_url, limits, bool(parts))
-
-
-@lru_cache(_KNOWN_ENVELOPES_MAX)
-def _known_scope(data: bytes, schema_url: str, limits: Limits, is_set: bool) -> ScopeRow:  # noqa: FBT001
-    return scope_row(_message(InstrumentationScope, data), schema_url, limits, is_set=is_set)
+_resource = _remembering("resource", Resource, resource_row)
+_scope = _remembering("scope", InstrumentationScope, scope_row)

@@ -17,8 +17,7 @@ from otel_ingest.native.build import library_path
 from storage.counts import NAME_CHARS_MAX, Cell
 
 # That of the C sources: a library left from others is not used.
-_VERSION = 3
-
+_VERSION = 4
 
 _Id = ctypes.c_uint8 * 16
 

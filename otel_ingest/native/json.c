@@ -12,7 +12,7 @@
 #define DEPTH_MAX 64 /* objects and arrays within each other */
 
 /* What a field takes: the order of json_wire.py. */
-enum { STRING, BOOL, ENUM, UINT32, INT64, UINT64, FIXED32, FIXED64, SFIXED64, DOUBLE, HEX, MESSAGE, OTHER };
+enum { STRING, BOOL, ENUM, UINT32, INT64, UINT64, FIXED32, FIXED64, SFIXED64, DOUBLE, MESSAGE, HEX, OTHER };
 
 typedef struct {
   const uint8_t *name;

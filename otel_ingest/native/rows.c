@@ -291,7 +291,7 @@ static int64_t place_of(const Counted *counted) {
 }
 
 /* That of these sources: __init__.py uses no other. */
-EXPORTED int32_t otel_ingest_version(void) { return 3; }
+EXPORTED int32_t otel_ingest_version(void) { return 4; }
 
 /* Each of `count` records, in `data` one behind the other, -> its tuple in `buffer`; returns how many `cells` there are.
  *

@@ -15,23 +15,28 @@ from otel_ingest.native import JsonField, JsonTables
 from otel_ingest.signals import BY_NAME, Signal
 from otel_ingest.wire.json_values import HEX_IDS
 
-# As json.c numbers them.
-_STRING, _BOOL, _ENUM, _UINT32, _INT64, _UINT64, _FIXED32, _FIXED64, _SFIXED64, _DOUBLE, _HEX, _MESSAGE, _OTHER = range(
-    13
-)
+# Numbered as in json.c.
 _TYPES = {
-    FieldDescriptor.TYPE_STRING: _STRING,
-    FieldDescriptor.TYPE_BOOL: _BOOL,
-    FieldDescriptor.TYPE_ENUM: _ENUM,
-    FieldDescriptor.TYPE_UINT32: _UINT32,
-    FieldDescriptor.TYPE_INT64: _INT64,
-    FieldDescriptor.TYPE_UINT64: _UINT64,
-    FieldDescriptor.TYPE_FIXED32: _FIXED32,
-    FieldDescriptor.TYPE_FIXED64: _FIXED64,
-    FieldDescriptor.TYPE_SFIXED64: _SFIXED64,
-    FieldDescriptor.TYPE_DOUBLE: _DOUBLE,
-    FieldDescriptor.TYPE_MESSAGE: _MESSAGE,
+    kind: number
+    for number, kind in enumerate(
+        (
+            FieldDescriptor.TYPE_STRING,
+            FieldDescriptor.TYPE_BOOL,
+            FieldDescriptor.TYPE_ENUM,
+            FieldDescriptor.TYPE_UINT32,
+            FieldDescriptor.TYPE_INT64,
+            FieldDescriptor.TYPE_UINT64,
+            FieldDescriptor.TYPE_FIXED32,
+            FieldDescriptor.TYPE_FIXED64,
+            FieldDescriptor.TYPE_SFIXED64,
+            FieldDescriptor.TYPE_DOUBLE,
+            FieldDescriptor.TYPE_MESSAGE,
+        )
+    )
 }
+_MESSAGE = _TYPES[FieldDescriptor.TYPE_MESSAGE]
+# Bytes: ids are hexadecimal; base64, as all that is not told, goes the plain way.
+_HEX, _OTHER = len(_TYPES), len(_TYPES) + 1
 # Nesting that the compiled code follows: it recurses on the stack.
 _VALUES_MAX = 16
 

@@ -35,11 +35,12 @@ async def calls(connection: AsyncConnection, since_ns: int, until_ns: int) -> li
     for since, until in told:
         for parent, child, count in await connection.execute(_of_slots(since, until)):
             found[parent, child] += int(count)
-    await connection.execute(_NO_LOOPS)
-    for since, until in outside(told, since_ns, until_ns):
-        for parent, child, count in await connection.execute(_of_spans(since, until)):
-            found[parent, child] += count
-    await connection.execute(_LOOPS)
+    if rest := outside(told, since_ns, until_ns):
+        await connection.execute(_NO_LOOPS)
+        for since, until in rest:
+            for parent, child, count in await connection.execute(_of_spans(since, until)):
+                found[parent, child] += count
+        await connection.execute(_LOOPS)
     return [Call(parent=parent, child=child, count=n) for (parent, child), n in sorted(found.items())]
 
 

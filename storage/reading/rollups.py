@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     DateTime,
     LargeBinary,
     Numeric,
@@ -93,12 +94,8 @@ async def bins(
     edges: Sequence[Select[Any]] = (),
 ) -> Bins:
     """Return the same as ``cells``, without durations, in a form that tens of thousands of bins are made in quickly."""
-    by_lane = interval_s is not None and interval_s % HOUR_S != 0
-    selects = _Selects(tables, where, least_code, group_by)
-    pieces = [selects.lanes(minutes, every=by_lane), selects.deltas(minutes, binned=interval_s is not None), *edges]
-    if not by_lane:
-        pieces.append(selects.hours(minutes, binned=interval_s is not None))
-    rows = (await connection.execute(union_all(*pieces), execution_options={BINARY: True})).all()
+    statement = _Selects(tables, where, least_code, group_by).union(minutes, interval_s, edges)
+    rows = (await connection.execute(statement, execution_options={BINARY: True})).all()
     found: Bins = {}
     # Lanes first: they are most of it, and an hour of a group is one row of them.
     for row in rows:
@@ -157,13 +154,9 @@ async def cells(
     ``where``: columns that must be equal; ``least_code``: the least severity or status; ``interval_s``: a multiple of
     60, bins are counted from 1970.
     """
-    by_lane = interval_s is not None and interval_s % HOUR_S != 0
-    selects = _Selects(tables, where, least_code, group_by)
-    pieces = [selects.lanes(minutes, every=by_lane), selects.deltas(minutes, binned=interval_s is not None), *edges]
-    if not by_lane:
-        pieces.append(selects.hours(minutes, binned=interval_s is not None))
+    statement = _Selects(tables, where, least_code, group_by).union(minutes, interval_s, edges)
     found: Cells = {}
-    for row in await connection.execute(union_all(*pieces)):
+    for row in await connection.execute(statement):
         group = tuple(getattr(row, f"by_{name}") for name in group_by)
         for at_us, count, duration in _parts(row, minutes):
             start = None if interval_s is None or at_us is None else _bin(at_us, interval_s)
@@ -212,6 +205,13 @@ class _Selects:
     ) -> None:
         self._tables, self._where, self._least, self._group_by = tables, where, least_code, group_by
         self._timed = "durations" in tables.counts.c
+
+    def union(self, minutes: Minutes, interval_s: int | None, edges: Sequence[Select[Any]]) -> CompoundSelect[Any]:
+        """Return the whole statement; bins that are no whole hours take every hour apart."""
+        binned = interval_s is not None
+        by_lane = interval_s is not None and interval_s % HOUR_S != 0
+        pieces = [self.lanes(minutes, every=by_lane), self.deltas(minutes, binned=binned), *edges]
+        return union_all(*pieces, *([] if by_lane else [self.hours(minutes, binned=binned)]))
 
     def hours(self, minutes: Minutes, *, binned: bool) -> Select[Any]:
         """Return the whole hours."""
