@@ -1,14 +1,18 @@
 """Stores for tests of packed and cold records: a few days of all three signals, and every question there is."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage.columns import LOG_RECORDS, METRIC_POINTS, SPANS
+from storage.config import StorageConfig
+from storage.engine import write_engine
 from storage.export import pages
 from storage.filters import LogQuery, TraceQuery
 from storage.pages import ExportQuery
@@ -163,6 +167,50 @@ async def answer(reader: Reader, name: str, arguments: tuple[Any, ...]) -> Any:
 
 STORES = st.fixed_dictionaries({name: st.lists(rows, max_size=40) for name, (_, rows) in ROWS.items()})
 ASKED = st.one_of([st.tuples(st.just(name), arguments) for name, arguments in QUESTIONS.items()])
+
+
+# Shrinking stores and questions takes minutes: the failing example is small enough to read.
+_PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+
+
+def assert_same_answers(
+    config: StorageConfig, move: Callable[[AsyncEngine, list[bool]], Awaitable[None]], examples: int, questions: int
+) -> None:
+    """Assert that any questions of any store have one answer, before and after ``move`` took chosen partitions.
+
+    Late records come after that, and are moved too; exports say the same as well.
+    """
+    runner = asyncio.Runner()
+    engine = write_engine(config)
+
+    async def check(store: dict[str, Any], late: dict[str, Any], chosen: list[bool], asked: list[Any]) -> None:
+        await emptied(engine)
+        await stored(engine, store)
+        reader = Reader(engine)
+        for rows in ({}, late):
+            await stored(engine, rows)
+            answers = [await answer(reader, *question) for question in asked]
+            whole = await exported(engine)
+            await move(engine, chosen)
+            for question, expected in zip(asked, answers, strict=True):
+                assert await answer(reader, *question) == expected, question
+            assert await exported(engine) == whole
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), phases=_PHASES)
+    @given(
+        store=STORES,
+        late=STORES,
+        chosen=st.lists(st.booleans(), min_size=9, max_size=9),
+        asked=st.lists(ASKED, min_size=questions, max_size=questions),
+    )
+    def holds(store: dict[str, Any], late: dict[str, Any], chosen: list[bool], asked: list[Any]) -> None:
+        runner.run(check(store, late, chosen, asked))
+
+    with runner:
+        try:
+            holds()
+        finally:
+            runner.run(engine.dispose())
 
 
 async def emptied(engine: AsyncEngine) -> None:

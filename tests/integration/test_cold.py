@@ -14,8 +14,6 @@ from uuid import UUID
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -41,14 +39,11 @@ from storage.query.reading import parse
 from storage.reader import Reader
 from storage.reading import bounds
 from tests.stores import (
-    ASKED,
     BASE_US,
     COMPONENTS,
-    STORES,
     TABLES,
     all_logs,
-    answer,
-    emptied,
+    assert_same_answers,
     exported,
     many,
     stored,
@@ -56,7 +51,6 @@ from tests.stores import (
 
 EXAMPLES = int(os.environ.get("COLD_EXAMPLES", "3"))
 QUESTIONS_A_STORE = 16
-PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 MEMORY = "memory://cold-tests"
 
 
@@ -89,39 +83,13 @@ def files(url: str) -> list[Path]:
 @pytest.mark.timeout(max(120, 20 * EXAMPLES))
 def test_every_question_has_the_same_answer(database_url: str) -> None:
     """Any store, some of it packed, some cold, some both, late records after that: as if all were rows."""
-    runner = asyncio.Runner()
-    engine = write_engine(StorageConfig(database_url, cold_url=MEMORY))
 
-    async def check(store: dict[str, Any], late: dict[str, Any], chosen: list[bool], asked: list[Any]) -> None:
-        await emptied(engine)
-        await stored(engine, store)
-        reader = Reader(engine)
-        for rows in ({}, late):
-            await stored(engine, rows)
-            answers = [await answer(reader, *question) for question in asked]
-            whole = await exported(engine)
-            await chill(engine, MEMORY, chosen)
-            for partition in (await to_pack(engine, datetime.now(UTC), TABLES))[::2]:
-                await pack_partition(engine, partition)
-            for question, expected in zip(asked, answers, strict=True):
-                assert await answer(reader, *question) == expected, question
-            assert await exported(engine) == whole
+    async def move(engine: AsyncEngine, chosen: list[bool]) -> None:
+        await chill(engine, MEMORY, chosen)
+        for partition in (await to_pack(engine, datetime.now(UTC), TABLES))[::2]:
+            await pack_partition(engine, partition)
 
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
-    @given(
-        store=STORES,
-        late=STORES,
-        chosen=st.lists(st.booleans(), min_size=9, max_size=9),
-        asked=st.lists(ASKED, min_size=QUESTIONS_A_STORE, max_size=QUESTIONS_A_STORE),
-    )
-    def holds(store: dict[str, Any], late: dict[str, Any], chosen: list[bool], asked: list[Any]) -> None:
-        runner.run(check(store, late, chosen, asked))
-
-    with runner:
-        try:
-            holds()
-        finally:
-            runner.run(engine.dispose())
+    assert_same_answers(StorageConfig(database_url, cold_url=MEMORY), move, EXAMPLES, QUESTIONS_A_STORE)
 
 
 async def test_what_is_cold_is_out_of_postgresql_and_told(cold_engine: AsyncEngine, url: str) -> None:

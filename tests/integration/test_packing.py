@@ -10,14 +10,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from sqlalchemy import event, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage.config import StorageConfig
 from storage.deletion import delete_rows
-from storage.engine import write_engine
 from storage.errors import QuestionTooLarge
 from storage.filters import LogQuery
 from storage.models import log_records
@@ -30,16 +27,13 @@ from storage.reader import Reader
 from storage.reading.tail import WHOLE
 from tests.factories import log_row, now_us
 from tests.stores import (
-    ASKED,
     BASE_US,
     DAY_US,
     NOT_OF_RECORDS,
     QUESTIONS,
-    STORES,
     TABLES,
     all_logs,
-    answer,
-    emptied,
+    assert_same_answers,
     exported,
     many,
     stored,
@@ -47,7 +41,6 @@ from tests.stores import (
 
 EXAMPLES = int(os.environ.get("PACKING_EXAMPLES", "4"))
 QUESTIONS_A_STORE = 12
-PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
 async def pack(engine: AsyncEngine, chosen: Sequence[bool] = (True,) * 99) -> int:
@@ -66,38 +59,11 @@ async def ids(engine: AsyncEngine, table: str) -> list[int]:
 @pytest.mark.timeout(max(120, 4 * EXAMPLES))
 def test_every_question_has_the_same_answer(database_url: str) -> None:
     """Any store, any partitions of it packed, late records after that: as if nothing were packed."""
-    runner = asyncio.Runner()
-    engine = write_engine(StorageConfig(database_url))
 
-    async def check(store: dict[str, Any], late: dict[str, Any], chosen: list[bool], asked: list[Any]) -> None:
-        await emptied(engine)
-        await stored(engine, store)
-        reader = Reader(engine)
-        for rows in ({}, late):
-            await stored(engine, rows)
-            answers = [await answer(reader, *question) for question in asked]
-            whole = await exported(engine)
-            await pack(engine, chosen)
-            for question, expected in zip(asked, answers, strict=True):
-                assert await answer(reader, *question) == expected, question
-            assert await exported(engine) == whole
+    async def move(engine: AsyncEngine, chosen: list[bool]) -> None:
+        await pack(engine, chosen)
 
-    # Shrinking stores and questions takes minutes: the failing example is small enough to read.
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
-    @given(
-        store=STORES,
-        late=STORES,
-        chosen=st.lists(st.booleans(), min_size=9, max_size=9),
-        asked=st.lists(ASKED, min_size=QUESTIONS_A_STORE, max_size=QUESTIONS_A_STORE),
-    )
-    def holds(store: dict[str, Any], late: dict[str, Any], chosen: list[bool], asked: list[Any]) -> None:
-        runner.run(check(store, late, chosen, asked))
-
-    with runner:
-        try:
-            holds()
-        finally:
-            runner.run(engine.dispose())
+    assert_same_answers(StorageConfig(database_url), move, EXAMPLES, QUESTIONS_A_STORE)
 
 
 def test_every_read_function_is_asked() -> None:
