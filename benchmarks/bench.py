@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.decode import RECORDS_A_REQUEST, decoded, requests_of, spans_of
+from benchmarks.figures import percentile
 from benchmarks.load import Generator, Measured, Transport, framed
-from benchmarks.processes import cpu_of, usage_of
+from benchmarks.processes import cpu_of, postmaster_of, usage_of
 from otel_ingest.config import Settings
 from otel_ingest.signals import LOGS, TRACES, Signal
 from storage import embedded
@@ -68,8 +70,7 @@ class Bench:
 
     def postgres_s(self) -> float:
         """Return CPU seconds of PostgreSQL so far."""
-        postmaster = int((self.server.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
-        return usage_of(postmaster).cpu_s
+        return usage_of(postmaster_of(self.server.data_dir / "postgres")).cpu_s
 
     def empty(self) -> None:
         """Begin a round with empty tables."""
@@ -117,8 +118,6 @@ class Bench:
 
 async def copy(url: str, signal: Signal, bodies: list[bytes], connections: int) -> Measured:
     """COPY the rows, 16 requests' worth a transaction."""
-    import time
-
     columns = ", ".join(c.name for c in signal.table.columns)
     statement = f"COPY {signal.table.name} ({columns}) FROM STDIN (FORMAT BINARY)"
     chunks = iter([bodies[i : i + _COPY_REQUESTS] for i in range(0, len(bodies), _COPY_REQUESTS)])
@@ -162,11 +161,6 @@ def without_store(*arguments: str) -> Iterator[tuple[str, str, int]]:
         http, grpc = process.stdout.readline().split()
         yield http, grpc, process.pid
         process.stdin.close()
-
-
-def percentile(values: list[float], share: float) -> float:
-    """Return a percentile of seconds, in milliseconds."""
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))] * 1000
 
 
 def committed(bench: Bench, rounds: int, connections: int) -> None:
@@ -222,8 +216,8 @@ def _row(table: Table, name: str, run: Measured, cpu_s: float) -> None:
     table.add_row(
         name,
         f"{count / run.seconds:,.0f}",
-        f"{percentile(run.latencies_s, 0.5):.1f}",
-        f"{percentile(run.latencies_s, 0.99):.1f}",
+        f"{percentile(run.latencies_s, 0.5) * 1000:.1f}",
+        f"{percentile(run.latencies_s, 0.99) * 1000:.1f}",
         f"{cpu_s / count * 1e6:,.0f}",
         f"{run.cpu_s / count * 1e6:,.0f}",
     )

@@ -8,9 +8,7 @@ import argparse
 import asyncio
 import os
 import random
-import shutil
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from storage import embedded, migrate, rollups
+from benchmarks.own_store import own_store
+from storage import rollups
 from storage.batch import Batch
 from storage.columns import LOG_RECORDS, SPANS, TelemetryTable
 from storage.sink import PostgresSink
@@ -89,19 +88,12 @@ async def measure(engine: AsyncEngine, table: TelemetryTable, blocks: int) -> No
 
 async def run(blocks: int) -> None:
     """Measure against a PostgreSQL of its own."""
-    data_dir = Path(tempfile.mkdtemp(prefix="oi-"))
-    server = await embedded.start(data_dir)
-    try:
-        await migrate.upgrade(server.url)
+    async with own_store() as server:
         engine = create_async_engine(server.url, pool_size=1, max_overflow=0)
         print("| a batch of 512 | without, ms | with roll-ups, ms | more, ms |\n|---|---|---|---|")
         for table in (LOG_RECORDS, SPANS):
             await measure(engine, table, blocks)
         await engine.dispose()
-    finally:
-        await server.stop()
-        shutil.rmtree(server.cluster.pgdata.resolve().parent, ignore_errors=True)
-        shutil.rmtree(data_dir, ignore_errors=True)
 
 
 def main() -> None:

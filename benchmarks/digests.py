@@ -8,9 +8,7 @@ import argparse
 import asyncio
 import itertools
 import os
-import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,8 +22,10 @@ from rich.table import Table
 from sqlalchemy import text
 
 from benchmarks.decode import requests_of
+from benchmarks.own_store import own_store
+from benchmarks.processes import postmaster_of
 from otel_ingest import ingest
-from storage import embedded, migrate, partitions
+from storage import partitions
 from storage.config import StorageConfig, Windows
 from storage.engine import AsyncEngine, write_engine
 from storage.keys import request_key
@@ -89,18 +89,11 @@ async def sent(engine: AsyncEngine, bodies: list[bytes], in_flight: int, postmas
 @asynccontextmanager
 async def store() -> AsyncIterator[tuple[AsyncEngine, int]]:
     """Yield a write engine on a PostgreSQL of its own, and the process id of that."""
-    data_dir = Path(tempfile.mkdtemp(prefix="oi-"))
-    server = await embedded.start(data_dir)
-    try:
-        await migrate.upgrade(server.url)
+    async with own_store() as server:
         engine = write_engine(StorageConfig(server.url))
         await partitions.maintain(engine, datetime.now(UTC), ahead=1)
-        yield engine, int((server.cluster.pgdata / "postmaster.pid").read_text().split()[0])
+        yield engine, postmaster_of(server.cluster.pgdata)
         await engine.dispose()
-    finally:
-        await server.stop()
-        shutil.rmtree(server.cluster.pgdata.resolve().parent, ignore_errors=True)
-        shutil.rmtree(data_dir, ignore_errors=True)
 
 
 async def compare(

@@ -3,20 +3,18 @@
 import argparse
 import asyncio
 import os
-import shutil
 import statistics
-import tempfile
 import time
 from functools import partial
-from pathlib import Path
 
 import httpx2
 from starlette.applications import Starlette
 
+from benchmarks.own_store import own_store
 from mcp_tools.jaeger import Jaeger
 from mcp_tools.loki.routes import Loki
 from otel_ingest.cli.otlp_reading import otlp_trace
-from storage import embedded, migrate, rollups, tokens
+from storage import rollups, tokens
 from storage.columns import SPANS
 from storage.config import StorageConfig
 from storage.engine import AsyncEngine, read_engine, write_engine
@@ -121,22 +119,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--traces", type=int, default=30_000)
     traces = parser.parse_args().traces
-    data_dir = Path(tempfile.mkdtemp(prefix="oi-"))
     os.nice(10)
 
     async def work() -> None:
-        server = await embedded.start(data_dir)
-        try:
-            await migrate.upgrade(server.url)
+        async with own_store() as server:
             await measure(server.url, traces)
-        finally:
-            await server.stop()
-            shutil.rmtree(server.cluster.pgdata.resolve().parent, ignore_errors=True)
 
-    try:
-        asyncio.run(work())
-    finally:
-        shutil.rmtree(data_dir, ignore_errors=True)
+    asyncio.run(work())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks.decode import RECORDS_A_REQUEST, requests_of
 from benchmarks.load import drive, framed
-from benchmarks.processes import cpu_of, usage_of
+from benchmarks.processes import cpu_of, postmaster_of, usage_of
 from tests import harness
 
 _TRACE_ID = re.compile(rb"J\x10(.{16})R\x08", re.DOTALL)  # fields 9 and 10 of a LogRecord, as they are encoded
@@ -42,7 +42,7 @@ def main() -> None:
     table = Table("stored before", "records/s", "server CPU, µs", "PostgreSQL CPU, µs", box=None)
     costs = []
     with tempfile.TemporaryDirectory(prefix="oi-") as directory, harness.running(Path(directory) / "data") as server:
-        postmaster = int((server.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+        postmaster = postmaster_of(server.data_dir / "postgres")
         for million in range(options.millions):
             rates, cpu, postgres = [], cpu_of(server.process.pid), usage_of(postmaster).cpu_s
             for _ in range(10):

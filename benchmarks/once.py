@@ -6,20 +6,18 @@ so short that their boundaries fall inside the run again and again.
 
 import argparse
 import asyncio
-import shutil
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
 
+from benchmarks.own_store import own_store
 from otel_ingest.errors import TransientError
-from storage import embedded, migrate, partitions
+from storage import partitions
 from storage.config import StorageConfig, Windows
 from storage.engine import AsyncEngine, write_engine
 from tests.factories import log_record, logs_request
@@ -91,15 +89,8 @@ async def _count(engine: AsyncEngine) -> tuple[int, ...]:
 
 async def measure(run: Run) -> None:
     """Run on a PostgreSQL of its own."""
-    data_dir = Path(tempfile.mkdtemp(prefix="oi-"))
-    server = await embedded.start(data_dir)
-    try:
-        await migrate.upgrade(server.url)
+    async with own_store() as server:
         await race(server.url, run)
-    finally:
-        await server.stop()
-        shutil.rmtree(server.cluster.pgdata.resolve().parent, ignore_errors=True)
-        shutil.rmtree(data_dir, ignore_errors=True)
 
 
 def main() -> None:

@@ -30,6 +30,11 @@ def cpu_of(pid: int) -> float:
     return sum(int(f) for f in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
+def postmaster_of(pgdata: Path) -> int:
+    """Return the process id of the PostgreSQL that runs on ``pgdata``."""
+    return int((pgdata / "postmaster.pid").read_text().split()[0])
+
+
 def parent_of(pid: int) -> int:
     """Return the process that ``pid`` came from."""
     return int(_stat(pid)[1])

@@ -24,6 +24,7 @@ from rich.table import Table
 from sqlalchemy import make_url
 from sqlalchemy.dialects import postgresql
 
+from benchmarks.figures import percentile
 from benchmarks.read_store import COMPONENTS, DAY_US, RARE_WORD, Built, opened
 from storage.config import StorageConfig
 from storage.engine import read_engine
@@ -207,10 +208,6 @@ async def _found(hand: psycopg.AsyncConnection[Any], built: Built) -> dict[str, 
     return {"traces": [row[0].hex for row in await traces.fetchall()], "users": [r[0] for r in await users.fetchall()]}
 
 
-def _percentile(times: list[float], share: float) -> float:
-    return sorted(times)[min(len(times) - 1, int(len(times) * share))]
-
-
 async def run(options: argparse.Namespace) -> None:
     """Open the store, measure all and print."""
     async with opened(options.data_dir, options.rows, options.spans) as (url, built):
@@ -235,7 +232,7 @@ async def report(url: str, built: Built, only: str) -> None:
                 question.name,
                 question.aim,
                 f"{asked:.1f}",
-                f"{_percentile(times.asked, 0.99):.1f}",
+                f"{percentile(times.asked, 0.99):.1f}",
                 f"{by_hand:.1f}",
                 f"{asked / by_hand:.2f}",
             )
