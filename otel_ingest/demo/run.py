@@ -74,6 +74,8 @@ async def run(target: Target, *, verbose: bool = False) -> int:
     if missing:
         typer.echo(f"error: the demo needs {', '.join(missing)}; run: pip install 'otel-ingest[demo]'", err=True)
         return 1
+    if not await _answers(target):
+        return 1
     ports = {name: _free_port() for name in ("shop", "payments", "worker")}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     async with httpx2.AsyncClient(timeout=20) as http:
@@ -91,6 +93,21 @@ async def run(target: Target, *, verbose: bool = False) -> int:
                 typer.echo(f"  order {number} over {amount:.2f}: HTTP {answer.status_code}")
         typer.echo("asking the MCP server\n")
         return await _print_traces(target)
+
+
+async def _answers(target: Target) -> bool:
+    """Return whether the server is there; else say where it was looked for."""
+    async with httpx2.AsyncClient(timeout=20, verify=target.ssl_context()) as http:
+        try:
+            await http.get(f"{target.query_url}/healthz")
+        except httpx2.TransportError as error:
+            typer.echo(
+                f"error: no server answers at {target.query_url} ({error}); start it with `otel-ingest up`, or name it "
+                "with --query-endpoint and --http-endpoint",
+                err=True,
+            )
+            return False
+    return True
 
 
 def _installed(name: str) -> bool:
