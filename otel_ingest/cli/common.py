@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -79,6 +80,10 @@ async def open_reader(settings: Settings | None = None) -> AsyncIterator[Reader]
         await engine.dispose()
 
 
+# Wider than any row of ours.
+_PIPE_COLUMNS = 10_000
+
+
 def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     """Print rows of equal keys as JSON lines or as a table."""
     if as_json:
@@ -90,7 +95,8 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for name in rows[0]:
-        table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left")
+        table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left", overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+    # What reads a pipe has no margin; a terminal that is too narrow folds values: none is cut.
+    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
