@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
         """End the calls under way: nobody is there to be answered."""
         self._server.leave(self)
         for stream in list(self._streams.values()):
-            self._gone(stream)
+            stream.fail(PeerGoneError())
 
     # What streams call.
 
@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
         elif isinstance(event, events.StreamReset):
             self._resets += 1
             if (stream := self._streams.get(event.stream_id)) is not None:
-                self._gone(stream)
+                stream.fail(PeerGoneError())
         elif isinstance(event, events.WindowUpdated | events.RemoteSettingsChanged):
             self._greeted = True
             for stream in self._streams.values():
@@ -242,8 +242,6 @@ class Connection(asyncio.Protocol):
             await self._server.serve(stream)
         except (PeerGoneError, TimeoutError):
             self._reset(stream_id, ErrorCodes.CANCEL)
-        except asyncio.CancelledError:
-            pass
         finally:
             stream.fail(PeerGoneError())
             stream.lease.release()
@@ -257,11 +255,6 @@ class Connection(asyncio.Protocol):
         with contextlib.suppress(ProtocolError):
             self._h2.reset_stream(stream_id, code)
         self._flush()
-
-    def _gone(self, stream: Stream) -> None:
-        stream.fail(PeerGoneError())
-        if stream.task is not None:
-            stream.task.cancel()
 
     def _flush(self) -> None:
         data = self._h2.data_to_send()

@@ -16,7 +16,7 @@ from otel_ingest import errors
 from otel_ingest.answers import answer_of
 from otel_ingest.body import Body
 from otel_ingest.budget import Budget, Lease
-from otel_ingest.ingest import BATCH_ID_HEADER, Ingest
+from otel_ingest.ingest import BATCH_ID_HEADER, ExportResult, Ingest
 from otel_ingest.levels import CONFIGURATION_HEADER, ConfigurationHash, no_configuration
 from otel_ingest.limits import Limits
 from otel_ingest.signals import SIGNALS, Signal
@@ -63,7 +63,7 @@ class HttpApp:
             encoding = encoding_of(headers.get("content-type", ""))
             body = await self._body(headers, receive, lease)
             reading = False
-            result = await self._ingest.export(signal, body, encoding, "http", lease, headers.get(BATCH_ID_HEADER, ""))
+            result = await self._export(signal, body, encoding, lease, headers.get(BATCH_ID_HEADER, ""))
             content = encode_response(signal, encoding, result.rejected, result.message)
             known = self._configuration_hash(result.component)
             response = Response(content, 200, {CONFIGURATION_HEADER: known} if known else None, encoding.value)
@@ -78,6 +78,14 @@ class HttpApp:
         finally:
             lease.release()
         await response(scope, receive, send)
+
+    async def _export(
+        self, signal: Signal, body: bytes, encoding: Encoding, lease: Lease, batch_id: str
+    ) -> ExportResult:
+        """Export in a task of its own: uvicorn cancels those it knows when it has no more time to stop."""
+        work = asyncio.create_task(self._ingest.export(signal, body, encoding, "http", lease.move(), batch_id))
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(work)
 
     async def _body(self, headers: Headers, receive: Receive, lease: Lease) -> bytes:
         """Return the decompressed body, charged to the budget and held to its limit while it arrives."""

@@ -76,20 +76,12 @@ class Ingest:
     ) -> ExportResult:
         """Return once every record that is not rejected is committed, now or by the same request before, or spooled.
 
-        ``lease`` holds what ``body`` weighs; it is taken over and given back at the end.
+        Not to be cancelled because a sender goes away: what it had sent is committed, and counted as such.
+        ``lease`` holds what ``body`` weighs; it is given back at the end.
         ``batch_id``: what the sender calls the request (``BATCH_ID_HEADER``); empty: it is known by its content.
 
         Raises MalformedRequest: nothing of it could be read. Raises TransientError: nothing of it was stored.
         """
-        # A task of its own, shielded: what a sender that goes away had sent is committed, and counted as such.
-        work = asyncio.create_task(self._accounted(signal, body, encoding, transport, lease.move(), batch_id))
-        work.add_done_callback(_retrieve)
-        return await asyncio.shield(work)
-
-    async def _accounted(
-        self, signal: Signal, body: bytes, encoding: Encoding, transport: str, lease: Lease, batch_id: str
-    ) -> ExportResult:
-        """Export, and count the request by its outcome."""
         try:
             result = await self._export(signal, body, encoding, transport, lease, batch_id)
         except TransientError:
@@ -216,9 +208,3 @@ def _result(signal: Signal, batch: Batch, rejections: list[Rejection], total: in
 def _only_component(batch: Batch) -> str | None:
     components = {resource.component for resource in batch.resources.values()}
     return components.pop() if len(components) == 1 else None
-
-
-def _retrieve(work: asyncio.Task[ExportResult]) -> None:
-    """Take note of the error of a task whose sender may have gone away."""
-    if not work.cancelled():
-        work.exception()

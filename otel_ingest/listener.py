@@ -115,6 +115,11 @@ class HttpListener:
         """host:port as bound, an IPv6 host in brackets."""
         return address_of(self._sock)
 
+    @property
+    def connections(self) -> list[BoundedProtocol]:
+        """Those that are open, but for WebSockets."""
+        return [one for one in list(self._server.server_state.connections) if isinstance(one, BoundedProtocol)]
+
     async def start(self) -> None:
         """Serve; return once requests are answered. Raises RuntimeError when the application does not start."""
         self._task = asyncio.create_task(self._server.serve(sockets=[self._sock]))
@@ -138,9 +143,8 @@ class HttpListener:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             now = time.monotonic()
-            for connection in list(self._server.server_state.connections):
-                if isinstance(connection, BoundedProtocol):
-                    connection.sweep(now)
+            for connection in self.connections:
+                connection.sweep(now)
 
 
 def address_of(sock: socket.socket) -> str:

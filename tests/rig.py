@@ -66,6 +66,7 @@ class Rig:
 
     grpc_address: str
     grpc_server: Http2Server
+    http_listener: HttpListener
 
     def __init__(
         self, inflight_bytes: int = 256 * MIB, rate: int = 0, store: RowSink | None = None, **limits: Any
@@ -83,7 +84,7 @@ class Rig:
         return logs_request([log_record(body={"string_value": "x" * 65_536})] * (size // 65_536)).SerializeToString()
 
     @staticmethod
-    async def until(condition: Callable[[], bool]) -> None:
+    async def until(condition: Callable[[], Any]) -> None:
         """Wait until ``condition`` holds, 20 s at most."""
         async with asyncio.timeout(20):
             while not condition():  # noqa: ASYNC110 - nothing tells of it
@@ -117,6 +118,7 @@ class Rig:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         listener = HttpListener(app, sock, drain_timeout_s=5, connections_max=bounds.connections_max)
         await listener.start()
+        self.http_listener = listener
         try:
             yield listener.address
         finally:

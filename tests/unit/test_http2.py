@@ -394,6 +394,24 @@ async def test_stopping_answers_what_was_accepted() -> None:
         await stopping
 
 
+async def test_the_end_of_the_grace_ends_no_export() -> None:
+    """The connection is closed, nobody is answered; what was whole is still committed, counted and given back."""
+    rig = Rig()
+    rig.batcher.start()
+    async with rig.grpc() as channel:
+        call = asyncio.create_task(_call(channel))
+        await asyncio.wait_for(rig.sink.entered.wait(), WAIT_S)
+        await rig.grpc_server.stop(0.01)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+        rig.sink.gate.set()
+        await rig.until(rig.requests)
+
+    assert rig.requests() == {("grpc", "accepted"): 1}
+    assert rig.stats.ledger()["logs"]["stored"] == 1
+    assert rig.budget.used_bytes == 0
+
+
 async def _call(channel: grpc.aio.Channel) -> bytes:
     return bytes(await channel.unary_unary(EXPORT)(BODY, timeout=WAIT_S))
 
