@@ -6,7 +6,7 @@ from otel_ingest.errors import Overloaded
 
 # In quarters: a body in memory (1), and its rows as COPY bytes (1.25, measured on what SDKs send).
 _WEIGHT_QUARTERS = 9
-# A row is an object in a list, and a position in another.
+# Of a row is kept where it ends and its position; those the plain way made are an object each.
 ROW_OVERHEAD_BYTES = 64
 
 

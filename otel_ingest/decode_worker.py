@@ -23,6 +23,7 @@ from otel_ingest.redact import Found, SecondLine
 from otel_ingest.redaction import shared_rules
 from otel_ingest.signals import SIGNALS
 from otel_ingest.wire import Encoding, as_protobuf
+from storage.batch import Tuples
 from storage.counts import Counts
 from storage.rows import ResourceRow, ScopeRow
 
@@ -41,7 +42,7 @@ _NICE = 5
 class Piece:
     """Rows of a batch that is on its way, in order."""
 
-    rows: list[bytes]
+    rows: Tuples
     positions: "array[int]"
     size_bytes: int
 
@@ -136,7 +137,7 @@ def _decode(decoding: Decoding, target: BinaryIO) -> None:
         before = batch.size_bytes
         more = decoding.turn(_RECORDS_A_PIECE)
         _send(target, Piece(batch.rows, decoded.positions, batch.size_bytes - before))
-        batch.rows, decoded.positions = [], array("I")
+        batch.rows, decoded.positions = Tuples(), array("I")
     rejections, books = decoded.rejections, decoded.bytes_by_component
     _send(target, End(batch.days, batch.counts, batch.resources, batch.scopes, rejections, books, decoded.masked))
 

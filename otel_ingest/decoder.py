@@ -156,7 +156,7 @@ class _DecodingProcess:
                 decoded.rejections, decoded.bytes_by_component = piece.rejections, piece.bytes_by_component
                 decoded.masked = piece.masked
                 return decoded
-            batch.rows += piece.rows
+            batch.rows.extend(piece.rows)
             batch.size_bytes += piece.size_bytes
             decoded.positions += piece.positions
 

@@ -10,7 +10,8 @@ from otel_ingest.decode.context import Item
 from otel_ingest.limits import Limits, Rejection
 from otel_ingest.redact import Found, SecondLine
 from otel_ingest.signals import METRICS, Signal
-from otel_ingest.wire import Encoding, parse
+from otel_ingest.wire import Encoding, Parsed, parse
+from otel_ingest.wire.parsed import Form
 from storage.batch import Batch, EncodedRows
 from storage.encoding import row_encoder
 from storage.rows import ResourceRow, ScopeRow
@@ -59,7 +60,7 @@ class Decoding:
             parsed = parse(signal, body, encoding, limits)
         else:
             parsed, masked = second_line.parse(signal, body, encoding, limits)
-        self.records = records_in(signal, parsed.message)
+        self.records = records_in(signal, parsed)
         self.decoded = Decoded(Batch(signal.table), masked=masked)
         for rejection in parsed.rejections:
             self.decoded.reject(rejection)
@@ -94,7 +95,8 @@ class Decoding:
             elif isinstance(item, EncodedRows):
                 batch.extend(item)
                 end = self._position + len(item.rows)
-                decoded.positions.extend(map(self._sent_at, range(self._position, end)))
+                sent = range(self._position, end)
+                decoded.positions.extend(sent if self._parsed.indexes is None else map(self._sent_at, sent))
                 self._position = end
             else:
                 batch.add(item, self._encode(item))
@@ -131,11 +133,13 @@ class Decoding:
             self._counted_bytes = size
 
 
-def records_in(signal: Signal, message: Any) -> int:
+def records_in(signal: Signal, parsed: Parsed) -> int:
     """Return how many records (data points, for metrics) a parsed request holds."""
+    if parsed.form is Form.OUTLINE:
+        return int(parsed.message.records)
     groups_name, scopes_name, records_name = signal.lists
     count = 0
-    for group in getattr(message, groups_name):
+    for group in getattr(parsed.message, groups_name):
         for scope in getattr(group, scopes_name):
             records = getattr(scope, records_name)
             count += sum(map(_points_in, records)) if signal is METRICS else len(records)

@@ -74,7 +74,7 @@ class SecondLine:
         if not self.suspicious(wire):
             return parsed, {}
         whole = parsed
-        if parsed.form is Form.SHALLOW:
+        if parsed.form is Form.OUTLINE:
             whole = parse_whole(signal, body)
             whole.size_bytes = len(body)
         found = self.redact(signal, whole.message)

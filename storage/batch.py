@@ -5,8 +5,11 @@ did on the wire, so a queue of batches can be bounded in bytes, and the writer o
 """
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 from storage.columns import TELEMETRY_TABLES, TelemetryTable
 from storage.counts import Cell, Counts, add, count, of_cells
@@ -53,26 +56,87 @@ class RejectedRecord:
 Describe = Callable[[Sequence[RejectedRow]], list[RejectedRecord]]
 
 
+class Tuples(Sequence[bytes]):
+    """COPY tuples in order: pieces of one or many, as they were made, so that many cost no object each."""
+
+    __slots__ = ("_ends", "_firsts", "_length", "pieces", "size_bytes")
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        """What COPY takes, one behind the other."""
+        self.size_bytes = 0
+        self._ends: list[Sequence[int]] = []  # of each piece: where in it its tuples end
+        self._firsts: list[int] = []  # of each piece: which of all its first tuple is
+        self._length = 0
+
+    @classmethod
+    def of(cls, data: bytes, ends: "array[int]", since: int, until: int) -> "Tuples":
+        """Return the tuples ``since`` to ``until`` of those that lie one behind the other in ``data``."""
+        made = cls()
+        if since or until < len(ends):
+            start = ends[since - 1] if since else 0
+            data, ends = data[start : ends[until - 1]], array("I", (end - start for end in ends[since:until]))
+        made._add(data, ends)
+        return made
+
+    def append(self, encoded: bytes) -> None:
+        """Add one."""
+        self._add(encoded, (len(encoded),))
+
+    def extend(self, more: "Tuples") -> None:
+        """Add all of ``more``."""
+        for piece, ends in zip(more.pieces, more._ends, strict=True):  # noqa: SLF001 - of its own kind
+            self._add(piece, ends)
+
+    def _add(self, piece: bytes, ends: Sequence[int]) -> None:
+        self.pieces.append(piece)
+        self._ends.append(ends)
+        self._firsts.append(self._length)
+        self._length += len(ends)
+        self.size_bytes += len(piece)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tuples) and [*self] == [*other]
+
+    __hash__ = None  # type: ignore[assignment]  # it can be added to
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._length))]
+        if not 0 <= index < self._length:
+            raise IndexError(index)
+        n = bisect_right(self._firsts, index) - 1
+        ends, at = self._ends[n], index - self._firsts[n]
+        return self.pieces[n][ends[at - 1] if at else 0 : ends[at]]
+
+
 @dataclass(slots=True)
 class EncodedRows:
     """Rows that were encoded at once, in order: what ``Batch.add`` would have noted of each."""
 
-    rows: list[bytes]
+    rows: Tuples
     days: set[int]
     counts: Counts
 
     @classmethod
-    def of(cls, component: str, cells: Iterable[Cell] = (), served: Mapping[int, int] | None = None) -> "EncodedRows":
+    def of(cls, component: str, cells: Iterable[Cell] = (), served: Iterable[tuple[int, int]] = ()) -> "EncodedRows":
         """Return none yet; ``cells`` and ``served`` count those to come (``storage.counts.of_cells``)."""
-        counts = of_cells(component, cells, served or {})
-        return cls([], {key[0] // _MINUTES_A_DAY for key in counts}, counts)
+        counts = of_cells(component, cells, served)
+        return cls(Tuples(), {key[0] // _MINUTES_A_DAY for key in counts}, counts)
 
 
 @dataclass(slots=True)
 class Batch:
     """Encoded rows of one table from one request, with the resources and scopes they name.
 
-    ``rows`` holds one ``bytes`` a record (a COPY tuple), so that a record PostgreSQL refuses can be taken out;
+    ``rows`` holds each record's COPY tuple, so that one that PostgreSQL refuses can be taken out;
     ``days`` are the UTC days (days since the epoch) its times fall on: their partitions must exist before the COPY.
     ``counts`` says how many rows they are of each kind and minute (``storage.counts``).
     ``key`` says which request this is, so that it is stored once (None: it is stored whatever came before).
@@ -87,7 +151,7 @@ class Batch:
     """
 
     table: TelemetryTable
-    rows: list[bytes] = field(default_factory=list)
+    rows: Tuples = field(default_factory=Tuples)
     size_bytes: int = 0
     days: set[int] = field(default_factory=set)
     counts: Counts = field(default_factory=dict)
@@ -110,10 +174,13 @@ class Batch:
 
     def extend(self, encoded: EncodedRows) -> None:
         """Add rows that are encoded already."""
-        self.rows += encoded.rows
-        self.size_bytes += sum(map(len, encoded.rows))
+        self.rows.extend(encoded.rows)
+        self.size_bytes += encoded.rows.size_bytes
         self.days |= encoded.days
-        add(self.counts, encoded.counts)
+        if self.counts:
+            add(self.counts, encoded.counts)
+        else:
+            self.counts = encoded.counts
 
     def day_of_row(self, index: int) -> int:
         """Return the UTC day of the row at ``index``, read back from its bytes (``time`` is the first column)."""

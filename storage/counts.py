@@ -1,6 +1,6 @@
 """PURE: how many rows of what kind and minute a batch holds; what ``storage.rollups`` keeps beside the rows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from storage.columns import LOG_RECORDS, SPANS, TELEMETRY_TABLES, TelemetryTable
@@ -61,15 +61,15 @@ def _add(counts: Counts, key: Key, rows: int, duration_ns: int) -> None:
         cell[1] += duration_ns
 
 
-def of_cells(component: str, cells: Iterable[Cell], served: Mapping[int, int]) -> Counts:
+def of_cells(component: str, cells: Iterable[Cell], served: Iterable[tuple[int, int]]) -> Counts:
     """Return the counts of rows of one component; a cell may stand twice.
 
-    ``served``: ``(2 * minute + failed) * 1024 + bucket`` -> requests.
+    ``served``: ``(2 * minute + failed) * 1024 + bucket``, and how many requests; one may stand twice.
     """
     counts: Counts = {}
     for minute, code, rows, duration, *more in cells:  # name and kind
         _add(counts, (minute, component, code, *more), rows, duration)
-    for place, requests in served.items():
+    for place, requests in served:
         at, bucket = divmod(place, BUCKETS)
         _add(counts, (at >> 1, component, at & 1, bucket), requests, 0)
     return counts

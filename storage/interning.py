@@ -1,12 +1,13 @@
 """Resources and scopes: stored once each, in the transaction of the first rows that name them."""
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.batch import Batch
 from storage.rows import ResourceRow, ScopeRow
+from storage.work import Parts, places_of
 
 Interned = ResourceRow | ScopeRow
 
@@ -22,8 +23,8 @@ ON CONFLICT (id) DO NOTHING
 """)
 
 
-def unknown(batches: Sequence[Batch], places: Iterable[tuple[int, int]], known: Container[bytes]) -> list[Interned]:
-    """Return what the rows at ``places`` (batch, index) name and is not known to be committed.
+def unknown(batches: Sequence[Batch], parts: Parts, known: Container[bytes]) -> list[Interned]:
+    """Return what the rows of ``parts`` name and is not known to be committed.
 
     Resources come first, each kind in the order of ids: two writers then never wait in a circle.
     """
@@ -31,7 +32,7 @@ def unknown(batches: Sequence[Batch], places: Iterable[tuple[int, int]], known: 
     scopes = {k: v for batch in batches for k, v in batch.scopes.items() if k not in known}
     if not (resources or scopes):
         return []
-    named = {identifier for b, i in places for identifier in batches[b].interned_of_row(i)}
+    named = {identifier for b, i in places_of(parts) for identifier in batches[b].interned_of_row(i)}
     return [
         *(resources[k] for k in sorted(resources.keys() & named)),
         *(scopes[k] for k in sorted(scopes.keys() & named)),

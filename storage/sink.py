@@ -22,7 +22,7 @@ from storage.interning import Interned, insert, unknown
 from storage.rejected import RejectedBounds, RejectedRecords
 from storage.rows import ResourceRow
 from storage.transactions import reference
-from storage.work import Place, Work
+from storage.work import Parts, Place, Work, parts_of, places_of
 
 # One send to libpq: large enough that its calls cost nothing, small enough to keep the event loop lively.
 _COPY_CHUNK_BYTES = 256 * 1024
@@ -46,10 +46,10 @@ class PostgresSink:
         """See ``RowSink.write``."""
         work = Work(batches)
         try:
-            if work.places:
+            if work.parts:
                 await self._ensure_partitions(batches)
                 self._without_partition(work)
-            if work.places or work.has_rejected:
+            if work.parts or work.has_rejected:
                 await self._store_what_is_free(work)
         except KeysBusyError as error:
             raise RetryableStoreError("the same requests are being stored by others at this moment") from error
@@ -64,7 +64,7 @@ class PostgresSink:
         except KeysBusyError:
             async with self._engine.connect() as connection, connection.begin():
                 work.leave_out(await self._digests.busy(connection, work.keys()))
-            if work.places or work.has_rejected:
+            if work.parts or work.has_rejected:
                 await self._store_or_isolate(work)
 
     async def _store_or_isolate(self, work: Work) -> None:
@@ -95,7 +95,8 @@ class PostgresSink:
         if all(batch.days <= known for batch in work.batches):
             return
         reason = f"no partition for its day: {partitions.PARTITIONS_MAX} are there, or its own was detached"
-        work.refuse_early([((b, i), reason) for b, i in work.places if work.batches[b].day_of_row(i) not in known])
+        late = [(b, i) for b, i in places_of(work.parts) if work.batches[b].day_of_row(i) not in known]
+        work.refuse_early([(place, reason) for place in late])
 
     async def _transaction(
         self, work: Work, store: Callable[[AsyncConnection, Work], Awaitable[list[Interned]]]
@@ -130,9 +131,9 @@ class PostgresSink:
 
     async def _store(self, connection: AsyncConnection, work: Work) -> list[Interned]:
         """Resources, scopes, rows; return what was new."""
-        new = unknown(work.batches, work.places, self._known)
+        new = unknown(work.batches, work.parts, self._known)
         await insert(connection, new)
-        await _copy(connection, work.batches, work.places)
+        await _copy(connection, work.batches, work.parts)
         return new
 
     async def _store_what_can_be(self, connection: AsyncConnection, work: Work) -> list[Interned]:
@@ -140,9 +141,9 @@ class PostgresSink:
 
         Every attempt is a savepoint: one that fails costs its own rows only, and what breaks the connection undoes all.
         """
-        new = unknown(work.batches, work.places, self._known)
+        new = unknown(work.batches, work.parts, self._known)
         faults = await _insert_one_by_one(connection, new)
-        refused, sound = _split(work.batches, work.places, faults)
+        refused, sound = _split(work.batches, places_of(work.parts), faults)
         work.refuse(refused + await _copy_by_halving(connection, work.batches, sound))
         return [row for row in new if row.id not in faults]
 
@@ -205,7 +206,7 @@ async def _copy_by_halving(
         part = pending.pop()
         try:
             async with connection.begin_nested():
-                await _copy(connection, batches, part)
+                await _copy(connection, batches, parts_of(part))
         except psycopg.Error as error:
             if not is_data_error(error):
                 raise
@@ -217,16 +218,16 @@ async def _copy_by_halving(
     return refused
 
 
-async def _copy(connection: AsyncConnection, batches: Sequence[Batch], places: list[Place]) -> None:
-    """COPY the rows at ``places``; all batches are of one table."""
-    if not places:
+async def _copy(connection: AsyncConnection, batches: Sequence[Batch], parts: Parts) -> None:
+    """COPY the rows of ``parts``; all batches are of one table."""
+    if not parts:
         return
     table = batches[0].table
     columns = ", ".join(column.name for column in table.columns)
     statement = f"COPY {table.name} ({columns}) FROM STDIN (FORMAT BINARY)"
     driver = await _driver(connection)
     async with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        for chunk in _chunks(batches[b].rows[i] for b, i in places):
+        for chunk in _chunks(_pieces(batches, parts)):
             await copy.write(chunk)
 
 
@@ -238,13 +239,20 @@ async def _driver(connection: AsyncConnection) -> PsycopgConnection[tuple[object
     return driver
 
 
-def _chunks(rows: Iterable[bytes]) -> Iterator[bytes]:
-    """Join rows to pieces worth a send, with the header before and the trailer behind."""
+def _pieces(batches: Sequence[Batch], parts: Parts) -> Iterator[bytes]:
+    """Yield the rows of ``parts``: of a whole batch as they were made, many at once."""
+    for b, which in parts.items():
+        rows = batches[b].rows
+        yield from rows.pieces if len(which) == len(rows) else map(rows.__getitem__, which)
+
+
+def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Join pieces to what is worth a send, with the header before and the trailer behind."""
     parts = [COPY_HEADER]
     size = 0
-    for row in rows:
-        parts.append(row)
-        size += len(row)
+    for piece in pieces:
+        parts.append(piece)
+        size += len(piece)
         if size >= _COPY_CHUNK_BYTES:
             yield b"".join(parts)
             parts, size = [], 0

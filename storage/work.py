@@ -12,13 +12,29 @@ from storage.transactions import xmin_of
 
 Place = tuple[int, int]
 """A row's place: batch, index in the batch."""
+Parts = dict[int, Sequence[int]]
+"""Rows of several batches: of each batch which, in order."""
+
+
+def places_of(parts: Parts) -> list[Place]:
+    """Return the rows one by one."""
+    return [(b, i) for b, which in parts.items() for i in which]
+
+
+def parts_of(places: Iterable[Place]) -> Parts:
+    """Return the rows by batch."""
+    parts: dict[int, list[int]] = {}
+    for b, i in places:
+        parts.setdefault(b, []).append(i)
+    return {**parts}
 
 
 class Work:
     """The batches of one call.
 
-    ``places``: the rows to store. A transaction may be tried more than once: ``begin`` forgets what the one before
-    found out. Then come ``spooled``, for the batches of spools, and ``claimed``, for the keys that ``keys`` returns.
+    ``parts``: the rows to store, of each batch which. A transaction may be tried more than once: ``begin`` forgets what
+    the one before found out. Then come ``spooled``, for the batches of spools, and ``claimed``, for the keys that
+    ``keys`` returns.
     """
 
     def __init__(self, batches: Sequence[Batch]) -> None:
@@ -40,14 +56,14 @@ class Work:
                 self._first[batch.key] = b
             else:
                 self._repeats[b] = first
-        self._all = [
-            (b, i) for b, batch in enumerate(batches) if b not in self._repeats for i in range(len(batch.rows))
-        ]
-        self.places = self._all
+        self._all: Parts = {
+            b: range(len(batch.rows)) for b, batch in enumerate(batches) if b not in self._repeats and batch.rows
+        }
+        self.parts = self._all
 
     def begin(self) -> None:
         """Begin a transaction: all rows but those refused early are to be stored."""
-        self.places = self._all
+        self.parts = self._all
         self._settled, self._own = {}, set()
         repeats = ((self.batches[b], b, first) for b, first in self._repeats.items())
         self._reused = {b: _other_body(a, 0).rejected for a, b, first in repeats if a.key != self.batches[first].key}
@@ -76,13 +92,13 @@ class Work:
         for (b, i), reason in rows:
             gone.add((b, i))
             self._early.setdefault(b, []).append(RejectedRow(i, reason))
-        self._all = self.places = [place for place in self._all if place not in gone]
+        self._all = self.parts = parts_of(place for place in places_of(self._all) if place not in gone)
 
     def leave_out(self, busy: Iterable[RequestKey]) -> None:
         """Leave out requests that another transaction is storing."""
         for key in busy:
             self._busy.add(self._first.pop(key))
-        self._all = self.places = [place for place in self._all if place[0] not in self._busy]
+        self._all = self.parts = {b: which for b, which in self._all.items() if b not in self._busy}
 
     def refuse(self, rows: Iterable[tuple[Place, str]]) -> None:
         """Note rows that PostgreSQL refused in this transaction."""
@@ -103,7 +119,7 @@ class Work:
             else:
                 self._settled[b] = Outcome(duplicate_age_s=earlier.age_s, rejected_before=earlier.rejected)
         if self._settled:
-            self.places = [place for place in self.places if place[0] not in self._settled]
+            self.parts = {b: which for b, which in self.parts.items() if b not in self._settled}
 
     def rejected_by_key(self) -> dict[RequestKey, int]:
         """Return how many rows were refused of requests that are stored in this transaction, where there are any."""

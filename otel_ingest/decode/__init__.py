@@ -16,7 +16,7 @@ from otel_ingest.wire.parsed import Form
 
 _SHAPES = {
     Form.WHOLE: {"logs": logs.PLAIN, "traces": spans.PLAIN, "metrics": metrics.PLAIN},
-    Form.SHALLOW: {"logs": logs.COMPILED, "traces": spans.COMPILED},
+    Form.OUTLINE: {"logs": logs.COMPILED, "traces": spans.COMPILED},
 }
 
 
@@ -29,6 +29,6 @@ def decode(signal: Signal, parsed: Parsed, *, received_ns: int, limits: Limits) 
     shape = _SHAPES[parsed.form][signal.name]
     check_size = parsed.size_bytes > limits.record_bytes_max
     # Of a request that is not whole only the records that went the plain way are asked, each by itself.
-    may_be_unknown = parsed.form is Form.SHALLOW or has_unknown(parsed.message)
+    may_be_unknown = parsed.form is Form.OUTLINE or has_unknown(parsed.message)
     context = Context(limits, received_ns, parsed.indexes, check_size, may_be_unknown)
     return walk(parsed.message, shape, context)

@@ -1,10 +1,10 @@
-"""PURE: rows of a shallow request: its records' bytes become COPY tuples in compiled code, a slice of them at a time.
+"""PURE: rows of an outlined request: its records' bytes become COPY tuples in compiled code, a slice of them at a time.
 
-Whatever that leaves (``otel_ingest.native``), and everything where it is not there, is parsed record by record and goes
-the plain way, which alone decides. Both give the same row; a property test compares them.
+Whatever that leaves (``otel_ingest.native``) is parsed record by record and goes the plain way, which alone decides.
+Both give the same row; a property test compares them.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,15 +13,13 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from otel_ingest import native
 from otel_ingest.decode.attributes import ValueRejectedError
 from otel_ingest.decode.context import Context, Item, Named, Shape, one_by_one, resource_row, scope_row
 from otel_ingest.limits import Limits
-from storage.batch import EncodedRows
+from otel_ingest.native import records as native
+from storage.batch import EncodedRows, Tuples
 from storage.rows import LogRow, ResourceRow, ScopeRow, SpanRow
 
-# A slice: half a millisecond, and enough that a call costs nothing; its tuples may take four times its bytes.
-_SLICE_RECORDS, _SLICE_BYTES = 256, 512 * 1024
 # Nesting that the compiled code follows: it recurses on the stack.
 _DEPTH_MAX = 16
 # Resources and scopes remembered at most, and the longest that is.
@@ -30,76 +28,60 @@ _KNOWN_ENVELOPES_MAX, _KNOWN_ENVELOPE_BYTES_MAX = 512, 8192
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Makes the rows of one scope's records; ``plain`` is the other way, of any records."""
+    """Makes the rows of one scope's records; ``plain`` is the other way, of one record's bytes."""
 
-    plain: Callable[[Iterable[bytes], Named, Context], Iterator[Item]]
+    plain: Callable[[bytes, Named, Context], Iterator[Item]]
     spans: bool
 
-    def __call__(self, records: Iterable[bytes], named: Named, context: Context) -> Iterator[Item]:
+    def __call__(self, scope: native.Scope, named: Named, context: Context) -> Iterator[Item]:
         """Yield them in order."""
-        if not native.available:
-            yield from self.plain(records, named, context)
-            return
-        envelope = _envelope(named, context)
-        part: list[bytes] = []
-        # No slice goes past the bound on a request's records: what is beyond it is not decoded at all.
-        size, most = 0, _slice(context)
-        for data in records:
-            is_long = len(data) > context.quick_bytes_max
-            if not is_long:
-                part.append(data)
-                size += len(data)
-            if is_long or len(part) >= most or size >= _SLICE_BYTES:
-                yield from self._encoded(part, envelope, named, context)
-                part, size, most = [], 0, _slice(context)
-            if is_long:
-                yield from self.plain([data], named, context)
-        yield from self._encoded(part, envelope, named, context)
+        limits = context.limits
+        times = native.Times(context.earliest_ns, context.latest_ns, context.received_ns)
+        depth_max = min(_DEPTH_MAX, limits.value_depth_max)
+        envelope = _envelope(named, context.quick_bytes_max, depth_max, self.spans)
+        at, left = scope.at, scope.records
+        while left:
+            # No slice goes past the bound on a request's records: what is beyond it is not decoded at all.
+            most = max(1, limits.records_max - context.position)
+            rows = native.rows(scope, at, envelope, times, most)
+            at, left = rows.at, left - rows.records
+            yield from self._items(rows, named, context)
 
-    def _encoded(self, part: list[bytes], envelope: native.Envelope, named: Named, context: Context) -> Iterator[Item]:
-        if not part:
-            return
-        tuples, cells, served = native.rows(part, envelope, spans=self.spans)
-        run = EncodedRows.of(named[2], cells, served)
-        for data, encoded in zip(part, tuples, strict=True):
-            if encoded:
-                run.rows.append(encoded)
-                continue
-            if run.rows:
-                context.position += len(run.rows)
+    def _items(self, rows: native.Rows, named: Named, context: Context) -> Iterator[Item]:
+        """Yield a slice's rows, and in their places what the plain way makes of those that are left to it."""
+        run = EncodedRows.of(named[2], rows.cells, rows.served)
+        done = 0
+        for which, data in (*rows.left, (rows.records, b"")):
+            if which > done:
+                run.rows = Tuples.of(rows.data, rows.ends, done, which)
+                context.position += which - done
                 yield run
                 run = EncodedRows.of(named[2])
-            yield from self.plain([data], named, context)
-        if run.rows:
-            context.position += len(run.rows)
-            yield run
+            done = which + 1
+            if which < rows.records:
+                yield from self.plain(data, named, context)
 
 
-def of(
-    shape: Shape, message_type: Any, row: Callable[[Any, Named, Context], LogRow | SpanRow], *, spans: bool
-) -> Shape:
-    """Return the shape of a shallow request, whose records are bytes; ``row`` is the plain way of a parsed one."""
+def of(message_type: Any, row: Callable[[Any, Named, Context], LogRow | SpanRow], *, spans: bool) -> Shape:
+    """Return the shape of an outlined request; ``row`` is the plain way of a parsed record."""
 
     def parsed(data: bytes, named: Named, context: Context) -> Item:
         return row(_message(message_type, data), named, context)
 
-    return Shape(shape.groups, shape.scopes, shape.records, _resource, _scope, _Rows(one_by_one(parsed), spans))
+    return Shape("groups", "scopes", _places, _resource, _scope, _Rows(one_by_one(_itself, parsed), spans))
 
 
-def _slice(context: Context) -> int:
-    left = context.limits.records_max - context.position
-    return min(_SLICE_RECORDS, left) if left > 0 else _SLICE_RECORDS
+def _places(scope: native.Scope) -> range:
+    return range(scope.records)
 
 
-def _envelope(named: Named, context: Context) -> native.Envelope:
-    return native.Envelope(
-        *named,
-        context.earliest_ns,
-        context.latest_ns,
-        context.received_ns,
-        context.quick_bytes_max,
-        min(_DEPTH_MAX, context.limits.value_depth_max),
-    )
+def _itself(data: bytes) -> tuple[bytes]:
+    return (data,)
+
+
+@lru_cache(_KNOWN_ENVELOPES_MAX)
+def _envelope(named: Named, record_bytes_max: int, depth_max: int, spans: bool) -> native.Envelope:  # noqa: FBT001
+    return native.Envelope(*named, record_bytes_max, depth_max, spans=spans)
 
 
 def _message(message_type: Any, data: bytes) -> Any:
@@ -110,22 +92,28 @@ def _message(message_type: Any, data: bytes) -> Any:
 
 
 def _remembering(
-    name: str, message_type: Any, row: Callable[..., ResourceRow | ScopeRow]
-) -> Callable[[Any, Limits], Any]:
-    """Return what makes the row of an envelope's resource or scope (``name``); one seen before is not made again."""
+    message_type: Any, row: Callable[..., ResourceRow | ScopeRow]
+) -> Callable[[bytes | None, str, Limits], Any]:
+    """Return what makes the row of a resource or a scope from its bytes; one seen before is not made again."""
 
-    @lru_cache(_KNOWN_ENVELOPES_MAX)
-    def known(data: bytes, schema_url: str, limits: Limits, is_set: bool) -> ResourceRow | ScopeRow:  # noqa: FBT001
-        return row(_message(message_type, data), schema_url, limits, is_set=is_set)
+    def fresh(data: bytes | None, schema_url: str, limits: Limits) -> ResourceRow | ScopeRow:
+        return row(_message(message_type, data or b""), schema_url, limits, is_set=data is not None)
 
-    def make(envelope: Any, limits: Limits) -> ResourceRow | ScopeRow:
-        parts = getattr(envelope, name)
-        data = b"".join(parts)
-        short = len(data) + len(envelope.schema_url) <= _KNOWN_ENVELOPE_BYTES_MAX
-        return (known if short else known.__wrapped__)(data, envelope.schema_url, limits, bool(parts))
+    known = lru_cache(_KNOWN_ENVELOPES_MAX)(fresh)
+
+    def make(data: bytes | None, schema_url: str, limits: Limits) -> ResourceRow | ScopeRow:
+        short = len(data or b"") + len(schema_url) <= _KNOWN_ENVELOPE_BYTES_MAX
+        return (known if short else fresh)(data, schema_url, limits)
 
     return make
 
 
-_resource = _remembering("resource", Resource, resource_row)
-_scope = _remembering("scope", InstrumentationScope, scope_row)
+_resource_row, _scope_row = _remembering(Resource, resource_row), _remembering(InstrumentationScope, scope_row)
+
+
+def _resource(group: native.Group, limits: Limits) -> Any:
+    return _resource_row(group.resource, group.schema_url, limits)
+
+
+def _scope(scope: native.Scope, limits: Limits) -> Any:
+    return _scope_row(scope.scope, scope.schema_url, limits)

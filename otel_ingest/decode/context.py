@@ -156,9 +156,9 @@ def _bounded(message: Any, limits: Limits) -> bytes:
 class Shape:
     """How a signal's request is built, and how its parts are read.
 
-    ``groups`` and ``scopes`` name the lists of its envelopes. ``records`` returns all that becomes a row of one scope's
-    envelope, in wire order; ``rows`` makes them rows or rejections. The other two make rows of what they are given, or
-    raise ValueRejectedError.
+    ``groups`` and ``scopes`` name the lists of its envelopes. ``records`` returns as many as one scope's envelope holds
+    of what becomes a row; ``rows`` makes them rows or rejections, in wire order. The other two make rows of what they
+    are given, or raise ValueRejectedError.
     """
 
     groups: str
@@ -166,7 +166,7 @@ class Shape:
     records: Callable[[Any], Iterable[Any]]
     resource: Callable[[Any, Limits], ResourceRow]
     scope: Callable[[Any, Limits], ScopeRow]
-    rows: Callable[[Iterable[Any], Named, Context], Iterator[Item]]
+    rows: Callable[[Any, Named, Context], Iterator[Item]]
 
 
 def plain(groups: str, scopes: str, records: Callable[[Any], Iterable[Any]], row: Callable[..., Item]) -> Shape:
@@ -178,14 +178,16 @@ def plain(groups: str, scopes: str, records: Callable[[Any], Iterable[Any]], row
     def scope(envelope: Any, limits: Limits) -> ScopeRow:
         return scope_row(envelope.scope, envelope.schema_url, limits, is_set=envelope.HasField("scope"))
 
-    return Shape(groups, scopes, records, resource, scope, one_by_one(row))
+    return Shape(groups, scopes, records, resource, scope, one_by_one(records, row))
 
 
-def one_by_one(row: Callable[[Any, Named, Context], Item]) -> Callable[[Iterable[Any], Named, Context], Iterator[Item]]:
-    """Return what makes the rows of records from what makes that of one, or raises ValueRejectedError."""
+def one_by_one(
+    records: Callable[[Any], Iterable[Any]], row: Callable[[Any, Named, Context], Item]
+) -> Callable[[Any, Named, Context], Iterator[Item]]:
+    """Return what makes the rows of ``records`` of an envelope from what makes that of one, or raises its rejection."""
 
-    def rows(records: Iterable[Any], named: Named, context: Context) -> Iterator[Item]:
-        for record in records:
+    def rows(envelope: Any, named: Named, context: Context) -> Iterator[Item]:
+        for record in records(envelope):
             try:
                 item = row(record, named, context)
             except ValueRejectedError as error:
@@ -215,7 +217,7 @@ def walk(message: Any, shape: Shape, context: Context) -> Iterator[Item]:
                 continue
             yield scope
             named = resource.id, scope.id, resource.component
-            yield from shape.rows(shape.records(envelope), named, context)
+            yield from shape.rows(envelope, named, context)
 
 
 def _rejected(envelope: Any, reason: str, shape: Shape, context: Context) -> Iterator[Item]:

@@ -45,4 +45,4 @@ def _row(record: Any, values: Lossy, named: Named, context: Context) -> LogRow:
 
 
 PLAIN = plain("resource_logs", "scope_logs", attrgetter("log_records"), _plain)
-COMPILED = compiled.of(PLAIN, logs_pb2.LogRecord, _plain, spans=False)
+COMPILED = compiled.of(logs_pb2.LogRecord, _plain, spans=False)

@@ -76,4 +76,4 @@ def _link(link: Any, values: Lossy) -> dict[str, Any]:
 
 
 PLAIN = plain("resource_spans", "scope_spans", attrgetter("spans"), _plain)
-COMPILED = compiled.of(PLAIN, trace_pb2.Span, _plain, spans=True)
+COMPILED = compiled.of(trace_pb2.Span, _plain, spans=True)

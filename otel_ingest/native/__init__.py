@@ -6,36 +6,14 @@ is unusual. A property test holds both together.
 """
 
 import ctypes
-from array import array
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from otel_ingest.native.build import library_path
-from storage.counts import NAME_CHARS_MAX, Cell
 
 # That of the C sources: a library left from others is not used.
-_VERSION = 4
-
-_Id = ctypes.c_uint8 * 16
-
-
-class _Shared(ctypes.Structure):
-    """``Shared`` of rows.c."""
-
-    _fields_ = (
-        ("resource_id", _Id),
-        ("scope_id", _Id),
-        ("component", ctypes.c_char_p),
-        ("component_size", ctypes.c_int64),
-        ("earliest_ns", ctypes.c_uint64),
-        ("latest_ns", ctypes.c_uint64),
-        ("received_ns", ctypes.c_uint64),
-        ("record_bytes_max", ctypes.c_int64),
-        ("depth_max", ctypes.c_int64),
-    )
+_VERSION = 5
 
 
 class _Entry(ctypes.Structure):
@@ -88,36 +66,6 @@ class JsonTables:
         self.messages = (_Message * len(heads))(*heads)
 
 
-class Envelope:
-    """What the rows of one scope share, and where the plain way begins: times in ns, sizes in bytes."""
-
-    __slots__ = ("_component", "shared")
-
-    def __init__(
-        self,
-        resource_id: bytes,
-        scope_id: bytes,
-        component: str,
-        earliest_ns: int,
-        latest_ns: int,
-        received_ns: int,
-        record_bytes_max: int,
-        depth_max: int,
-    ) -> None:
-        self._component = component.encode()  # the structure holds its address alone
-        self.shared = _Shared(
-            _Id.from_buffer_copy(resource_id),
-            _Id.from_buffer_copy(scope_id),
-            self._component,
-            len(self._component),
-            earliest_ns,
-            latest_ns,
-            received_ns,
-            record_bytes_max,
-            depth_max,
-        )
-
-
 def load(path: Path) -> ctypes.CDLL | None:
     """Return the library at ``path``; None where there is none, or one of other sources."""
     try:
@@ -136,24 +84,20 @@ def load(path: Path) -> ctypes.CDLL | None:
         ctypes.c_void_p,
         ctypes.c_int64,
     ]
-    library.otel_ingest_rows.restype = ctypes.c_int64
+    library.otel_ingest_outline.restype = ctypes.c_int64
+    library.otel_ingest_outline.argtypes = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64]
+    library.otel_ingest_rows.restype = None
     library.otel_ingest_rows.argtypes = [
         ctypes.c_char_p,
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        ctypes.POINTER(_Shared),
-        ctypes.c_int32,
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
+        *(ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p),
+        *(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64),
         ctypes.c_void_p,
     ]
     return library
 
 
-_library = load(library_path())
-available = _library is not None
+library = load(library_path())
+available = library is not None
 """Whether the library is there."""
 
 # The seen ones are bits of a word.
@@ -167,61 +111,15 @@ def json_to_protobuf(body: bytes, tables: JsonTables, values_max: int) -> bytes 
 
     ``values_max``: how deep AnyValues may nest.
     """
-    assert _library is not None  # noqa: S101 - asked for only where it is available
+    assert library is not None  # noqa: S101 - asked for only where it is available
     size = _BYTES_A_CHARACTER * len(body) + 64
     buffer = bytearray(size)
-    used = _library.otel_ingest_json(
-        body, len(body), tables.entries, tables.messages, values_max, _address(buffer), size
+    used = library.otel_ingest_json(
+        body, len(body), tables.entries, tables.messages, values_max, address_of(buffer), size
     )
     return bytes(memoryview(buffer)[:used]) if used >= 0 else None
 
 
-_CELL = 7
-_NAME_BYTES_MAX = 4 * NAME_CHARS_MAX
-# A tuple is mostly shorter than twice its record; what does not fit goes the plain way.
-_BYTES_A_BYTE, _BYTES_A_ROW = 4, 512
-
-
-def rows(
-    records: Sequence[bytes], envelope: Envelope, *, spans: bool
-) -> tuple[list[bytes], list[Cell], Mapping[int, int]]:
-    """Return the COPY tuple of each LogRecord or Span, empty where the plain way must look at it, and their counts.
-
-    These are the cells and what was served, as ``storage.counts.of_cells`` takes them.
-    """
-    assert _library is not None  # noqa: S101 - asked for only where it is available
-    data, count = b"".join(records), len(records)
-    shared = envelope.shared
-    size = _BYTES_A_BYTE * len(data) + (_BYTES_A_ROW + shared.component_size) * count
-    buffer, lengths = bytearray(size), array("I", map(len, records))
-    ends, cells, served = (array("q", bytes(8 * n * count)) for n in (1, _CELL, 1))
-    used = _library.otel_ingest_rows(
-        data,
-        lengths.buffer_info()[0],
-        count,
-        shared,
-        spans,
-        _address(buffer),
-        size,
-        ends.buffer_info()[0],
-        cells.buffer_info()[0],
-        served.buffer_info()[0],
-    )
-    view = memoryview(buffer)
-    tuples = [view[start:end].tobytes() for start, end in pairwise((0, *ends))]
-    found = zip(*[iter(cells[: _CELL * used])] * _CELL, strict=True)
-    if not spans:
-        return tuples, [cell[:4] for cell in found], {}
-    requests = Counter(served)
-    requests.pop(-1, None)
-    return tuples, [(*cell[:4], _name(data, *cell[5:]), cell[4]) for cell in found], requests
-
-
-def _address(buffer: bytearray) -> int:
+def address_of(buffer: bytearray) -> int:
     """Return where a buffer begins; it may not be resized while that is used."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
-
-
-def _name(data: bytes, at: int, size: int) -> str:
-    """Return what of a name is counted by; it is valid, but for a character that is cut."""
-    return data[at : at + min(size, _NAME_BYTES_MAX)].decode(errors="ignore")[:NAME_CHARS_MAX]

@@ -14,15 +14,22 @@
 #define EPOCH_US 946684800000000LL
 #define CELLS_BACK 32 /* how many cells back one is looked for before another is begun */
 #define BUCKETS 1024
+/* A tuple is mostly shorter than twice its record; one that takes more than this begins a slice, or goes the plain way. */
+#define ROOM_A_BYTE 4
+#define ROOM_A_ROW 512
 
 /* What all rows of one scope have in common, and where the plain way begins. Mirrored in __init__.py. */
 typedef struct {
   uint8_t resource_id[16], scope_id[16];
   const uint8_t *component;
-  int64_t component_size;
+  int64_t component_size, record_bytes_max, depth_max;
+  int32_t spans; /* the records are spans, not log records */
+} Scope;
+
+/* And of one request: which times are taken, and what stands for none. */
+typedef struct {
+  const Scope *scope;
   uint64_t earliest_ns, latest_ns, received_ns;
-  int64_t record_bytes_max;
-  int64_t depth_max;
 } Shared;
 
 /* What is counted of a record (storage/counts.py); `served`: a request, or a job of its own. */
@@ -52,7 +59,7 @@ static void begin(Out *out, uint8_t columns, int64_t time) {
 }
 
 static void field_envelope(Out *out, const Shared *shared) {
-  field_bytes(out, shared->resource_id, 16), field_bytes(out, shared->scope_id, 16);
+  field_bytes(out, shared->scope->resource_id, 16), field_bytes(out, shared->scope->scope_id, 16);
 }
 
 /* One more of a repeated field. */
@@ -81,7 +88,7 @@ static void log_row(Bytes record, const Shared *shared, Out *out, Counted *count
   Bytes pairs[PAIRS_MAX], severity_text = {0}, event_name = {0}, body = {0}, trace_id = {0}, span_id = {0};
   uint64_t time = 0, observed = 0;
   uint32_t severity = 0, dropped = 0, flags = 0;
-  int count = 0, more = 0, depth = (int)shared->depth_max;
+  int count = 0, more = 0, depth = (int)shared->scope->depth_max;
   Field f;
   while (!out->bad && (more = next(&record, &f)) > 0) switch (f.number) {
       case 1: time = fixed(out, &f, FIXED64); break;
@@ -103,7 +110,7 @@ static void log_row(Bytes record, const Shared *shared, Out *out, Counted *count
   field64(out, time), field64(out, observed);
   field_envelope(out, shared);
   field32(out, severity), field32(out, flags), field32(out, dropped), field32(out, body_kind(body));
-  field_bytes(out, shared->component, shared->component_size);
+  field_bytes(out, shared->scope->component, shared->scope->component_size);
   field_text(out, severity_text), field_text(out, event_name);
   field_attributes(out, pairs, count, depth);
   field_id(out, trace_id), field_id(out, span_id);
@@ -238,7 +245,7 @@ static void span_row(Bytes record, const Shared *shared, Out *out, Counted *coun
   Status status = status_of(out, s.status);
   uint64_t duration = s.end > s.start ? s.end - s.start : 0;
   if (duration > INT64_MAX) duration = INT64_MAX;
-  int depth = (int)shared->depth_max;
+  int depth = (int)shared->scope->depth_max;
   int job = s.kind < 2 && s.parent_span_id.at == s.parent_span_id.end;
   *counted = (Counted){time_us(out, shared, s.start, s.end), status.code, (int64_t)duration, s.kind, s.name,
                        s.kind == 2 || s.kind == 5 || job};
@@ -247,7 +254,7 @@ static void span_row(Bytes record, const Shared *shared, Out *out, Counted *coun
   field_envelope(out, shared);
   field32(out, s.kind), field32(out, s.flags), field32(out, s.dropped);
   field32(out, s.dropped_events), field32(out, s.dropped_links);
-  field_bytes(out, shared->component, shared->component_size);
+  field_bytes(out, shared->scope->component, shared->scope->component_size);
   field_text(out, s.name), field_text(out, s.trace_state), field_text(out, status.message);
   field_attributes(out, s.pairs, s.pair_count, depth);
   field_id(out, s.trace_id), field_id(out, s.span_id), field_id(out, s.parent_span_id);
@@ -262,19 +269,32 @@ static void span_row(Bytes record, const Shared *shared, Out *out, Counted *coun
 
 /* ---- what is called ---- */
 
+/* Where what is found is written. Mirrored in __init__.py: all but `buffer` have places for `records_max`. */
+typedef struct {
+  uint8_t *buffer;
+  int64_t buffer_size, records_max;
+  uint32_t *ends; /* where each tuple ends in `buffer` and the next begins */
+  Cell *cells;
+  int64_t *served; /* pairs: what is counted of requests, and how many */
+  int64_t *left;   /* threes: which record, in order, goes the plain way, and from where to where it is in `data` */
+  /* How many there are of each, and where in `data` what comes behind them begins. */
+  int64_t records, cell_count, served_count, left_count, at;
+} Slice;
+
 static int64_t minute_of(int64_t time_us) { return time_us / 60000000 - (time_us % 60000000 < 0); }
 
-static int64_t count_in(Cell *cells, int64_t used, const Counted *counted, const uint8_t *data) {
-  int64_t minute = minute_of(counted->time_us), least = used > CELLS_BACK ? used - CELLS_BACK : 0;
+static void count_cell(Slice *slice, const Counted *counted, const uint8_t *data) {
+  Cell *cells = slice->cells;
+  int64_t minute = minute_of(counted->time_us), used = slice->cell_count, least = used > CELLS_BACK ? used - CELLS_BACK : 0;
   int64_t size = counted->name.end - counted->name.at;
   for (int64_t i = used - 1; i >= least; i--)
     if (cells[i].minute == minute && cells[i].code == counted->code && cells[i].kind == counted->kind &&
         cells[i].name_size == size && (!size || !memcmp(data + cells[i].name, counted->name.at, (size_t)size))) {
       cells[i].rows++, cells[i].duration_ns += counted->duration_ns;
-      return used;
+      return;
     }
-  cells[used] = (Cell){minute, counted->code, 1, counted->duration_ns, counted->kind, size ? counted->name.at - data : 0, size};
-  return used + 1;
+  cells[slice->cell_count++] =
+      (Cell){minute, counted->code, 1, counted->duration_ns, counted->kind, size ? counted->name.at - data : 0, size};
 }
 
 /* storage/latency.py: 16 buckets to each power of two. */
@@ -284,38 +304,50 @@ static int64_t bucket_of(int64_t duration) {
   return 16 * shift + (duration >> shift);
 }
 
-/* The minute, whether it failed, and the bucket; -1 where it is no request. */
-static int64_t place_of(const Counted *counted) {
-  if (!counted->served) return -1;
-  return (2 * minute_of(counted->time_us) + (counted->code == 2)) * BUCKETS + bucket_of(counted->duration_ns);
+/* The minute, whether it failed, and the bucket: how many were served so. */
+static void count_served(Slice *slice, const Counted *counted) {
+  if (!counted->served) return;
+  int64_t place = (2 * minute_of(counted->time_us) + (counted->code == 2)) * BUCKETS + bucket_of(counted->duration_ns);
+  int64_t used = slice->served_count, least = used > CELLS_BACK ? used - CELLS_BACK : 0;
+  for (int64_t i = used - 1; i >= least; i--)
+    if (slice->served[2 * i] == place) {
+      slice->served[2 * i + 1]++;
+      return;
+    }
+  slice->served[2 * used] = place, slice->served[2 * used + 1] = 1, slice->served_count++;
 }
 
 /* That of these sources: __init__.py uses no other. */
-EXPORTED int32_t otel_ingest_version(void) { return 4; }
+EXPORTED int32_t otel_ingest_version(void) { return 5; }
 
-/* Each of `count` records, in `data` one behind the other, -> its tuple in `buffer`; returns how many `cells` there are.
+/* The records of a ScopeLogs or ScopeSpans message (field 2) from `at` to `end` in `data` -> their tuples, one behind
+ * the other, as many as the slice takes.
  *
- * `ends[i]` is where the tuple of record i ends and the next begins: no further than the one before, where the plain way
- * must look at it. `ends`, `cells` and `served` have `count` places. `span`: the records are spans, not log records;
- * of those `served[i]` says what is counted of a request.
+ * One that the plain way must look at is among `left`, with an empty tuple. Its fields were walked before (outline.c).
  */
-EXPORTED int64_t otel_ingest_rows(const uint8_t *data, const uint32_t *lengths, int64_t count, const Shared *shared, int32_t span,
-                         uint8_t *buffer, int64_t buffer_size, int64_t *ends, Cell *cells, int64_t *served) {
-  const uint8_t *first = data;
-  Out out = {buffer, buffer + buffer_size, 0};
-  int64_t used = 0;
+EXPORTED void otel_ingest_rows(const uint8_t *data, int64_t at, int64_t end, const Scope *of, uint64_t earliest_ns,
+                              uint64_t latest_ns, uint64_t received_ns, Slice *slice) {
+  Shared all = {of, earliest_ns, latest_ns, received_ns}, *shared = &all;
+  Out out = {slice->buffer, slice->buffer + slice->buffer_size, 0};
+  Bytes scope = {data + at, data + end};
   Counted counted;
-  for (int64_t i = 0; i < count; data += lengths[i++]) {
+  Field field;
+  slice->records = slice->cell_count = slice->served_count = slice->left_count = 0;
+  slice->at = at;
+  while (slice->records < slice->records_max && next(&scope, &field) > 0) {
+    if (field.number != 2 || field.kind != DELIMITED) continue;
+    int64_t size = field.bytes.end - field.bytes.at, here = slice->records;
+    if (here && out.end - out.at < ROOM_A_BYTE * size + ROOM_A_ROW + shared->scope->component_size) break;
     uint8_t *start = out.at;
-    Bytes record = {data, data + lengths[i]};
-    out.bad = lengths[i] > shared->record_bytes_max;
-    if (!out.bad) (span ? span_row : log_row)(record, shared, &out, &counted);
-    served[i] = -1;
-    if (out.bad)
+    out.bad = size > shared->scope->record_bytes_max;
+    if (!out.bad) (shared->scope->spans ? span_row : log_row)(field.bytes, shared, &out, &counted);
+    if (out.bad) {
+      int64_t *left = slice->left + 3 * slice->left_count++;
+      left[0] = here, left[1] = field.bytes.at - data, left[2] = field.bytes.end - data;
       out.at = start;
-    else
-      used = count_in(cells, used, &counted, first), served[i] = place_of(&counted);
-    ends[i] = out.at - buffer;
+    } else
+      count_cell(slice, &counted, data), count_served(slice, &counted);
+    slice->ends[slice->records++] = (uint32_t)(out.at - slice->buffer);
+    slice->at = scope.at - data;
   }
-  return used;
 }

@@ -11,7 +11,7 @@ class Form(Enum):
     """How deep a request is parsed."""
 
     WHOLE = "an Export*ServiceRequest"
-    SHALLOW = "its twin of wire.shallow: records are bytes"
+    OUTLINE = "where in its bytes resources, scopes and records are"
 
 
 @dataclass(slots=True)

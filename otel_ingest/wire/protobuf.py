@@ -13,9 +13,10 @@ from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
+from otel_ingest import native
 from otel_ingest.errors import MalformedRequest
+from otel_ingest.native import records
 from otel_ingest.signals import METRICS, Signal
-from otel_ingest.wire import shallow
 from otel_ingest.wire.parsed import Form, Parsed, Tally
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
@@ -31,24 +32,19 @@ _ENVELOPES: dict[str, tuple[Any, Any, Any]] = {
 
 
 def parse(signal: Signal, body: bytes) -> Parsed:
-    """Return the message of ``body``, shallow where there is such. Raises MalformedRequest: its framing is broken."""
-    twin = shallow.REQUESTS.get(signal.name)
-    if twin is None:
-        return parse_whole(signal, body)
-    try:
-        return Parsed(twin.FromString(body), form=Form.SHALLOW)
-    except DecodeError as error:
-        if "alloc failed" in str(error):
-            # Taking it apart would only fail later.
-            raise MemoryError from error
-        return parse_whole(signal, body)
+    """Return what ``body`` holds: its outline, where compiled code can tell. Raises MalformedRequest."""
+    outline = records.outline(body) if native.available and signal is not METRICS else None
+    return parse_whole(signal, body) if outline is None else Parsed(outline, form=Form.OUTLINE)
 
 
 def parse_whole(signal: Signal, body: bytes) -> Parsed:
     """Return the message of ``body``, parsed to the bottom. Raises MalformedRequest when its framing is broken."""
     try:
         return Parsed(signal.request_type.FromString(body))
-    except DecodeError:
+    except DecodeError as error:
+        if "alloc failed" in str(error):
+            # Taking it apart would only fail later.
+            raise MemoryError from error
         return _Salvage(signal).request(body)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage import maintenance, partitions, rejected, roles
 from storage import sink as sink_module
 from storage.api import Outcome
-from storage.batch import Batch, RejectedRecord, RejectedRow
+from storage.batch import Batch, RejectedRecord, RejectedRow, Tuples
 from storage.config import StorageConfig, Windows
 from storage.engine import read_engine, write_engine
 from storage.keys import request_key
@@ -61,7 +61,7 @@ async def test_they_are_kept_with_reason_and_digest(engine: AsyncEngine) -> None
 async def test_a_request_without_a_good_record_leaves_its_trace(engine: AsyncEngine) -> None:
     """Nothing to store, two to keep."""
     batch = partly_bad(early=2)
-    batch.rows.clear()
+    batch.rows = Tuples()
 
     assert await PostgresSink(engine).write([batch]) == [Outcome()]
     assert await count(engine) == 2

@@ -100,7 +100,9 @@ def compare_books(signal: Signal, body: bytes, limits: Limits) -> None:
         assert it.batch.size_bytes == sum(map(len, it.batch.rows)) == sum(it.bytes_by_component.values())
         days = {it.batch.day_of_row(i) for i in range(len(it.batch.rows))}
         assert days == it.batch.days
-        books.append((it.batch.counts, days, it.positions, it.rejections, len(it.batch.rows), [*it.batch.resources]))
+        rejections = {r.index + n for r in it.rejections for n in range(r.count)}
+        named = {it.batch.interned_of_row(i) for i in range(len(it.batch.rows))}
+        books.append((it.batch.counts, days, it.positions, rejections, len(it.batch.rows), named))
     assert books[0] == books[1]
 
 
@@ -309,9 +311,9 @@ def test_text_that_is_none_is_seen_both_ways(data: bytes, where: str) -> None:
 def test_a_double_is_written_as_short_as_can_be(value: float) -> None:
     """As short as the plain way writes it, and not left to it."""
     assume(value or math.copysign(1, value) > 0)
-    record = log_record(attributes=attributes_of(d=value)).SerializeToString()
-    envelope = native.Envelope(b"r" * 16, b"s" * 16, "c", 0, 1 << 63, NOW, 1000, 4)
-    ((encoded,), *_) = native.rows([record], envelope, spans=False)
+    request = logs_request([log_record(attributes=attributes_of(d=value))])
+    decoding = decoded(LOGS, request.SerializeToString(), Limits())
+    (encoded,) = decoding.batch.rows
     text, plain = values_of(encoded)[_ATTRIBUTES], b"\x01" + orjson.dumps({"d": value})
     assert text is not None
     assert len(text) <= len(plain) + 1  # where the shorter decimal lies exactly between two

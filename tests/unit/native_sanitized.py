@@ -9,26 +9,32 @@ from pathlib import Path
 
 from otel_ingest import native
 from otel_ingest.limits import Limits
+from otel_ingest.native import records
 from otel_ingest.signals import LOGS, SIGNALS, TRACES
 from otel_ingest.wire.json_wire import protobuf_of
 from tests.generate import NOW, Generator, json_body
 
-ENVELOPE = native.Envelope(b"r" * 16, b"s" * 16, "shop", 0, 1 << 63, NOW, 20_000, 16)
-SIZES = [(0, 0), (0, 100), (1, 30), (4, 512)]  # bytes of room a byte, and a row
+ENVELOPES = [records.Envelope(b"r" * 16, b"s" * 16, "shop", 20_000, 16, spans=spans) for spans in (False, True)]
+TIMES = records.Times(0, 1 << 63, NOW)
+ROOMS = [(1, 1, 1), (2, 1, 1), (8, 2, 512), (64, 3, 4_096), (64, 64, 16_384)]  # scopes, records, bytes
 
 
 def rows(seed: int) -> int:
-    """Decode the records of a request, sound or damaged, into buffers of several sizes."""
+    """Decode a request, sound or damaged, into places of several sizes; every other time as if it were another."""
     signal, calls = (LOGS, TRACES)[seed % 2], 0
     generator = Generator(seed)
-    message = generator.request(signal)
-    for group in getattr(message, signal.lists[0]):
-        for scope in getattr(group, signal.lists[1]):
-            records = [r.SerializeToString() for r in getattr(scope, signal.lists[2])][:8]
-            if seed % 3:
-                records = [generator.damaged(r) for r in records]
-            for native._BYTES_A_BYTE, native._BYTES_A_ROW in SIZES:
-                native.rows(records, ENVELOPE, spans=signal is TRACES)
+    body = generator.request(signal).SerializeToString()
+    if seed % 3:
+        body = generator.damaged(body)
+    for room in ROOMS:
+        records._scratch = records._Scratch(*room)
+        outline = records.outline(body)
+        for scope in [scope for group in outline.groups for scope in group.scopes] if outline else []:
+            at, left = scope.at, scope.records
+            while left:
+                done = records.rows(scope, at, ENVELOPES[(seed >> 1) % 2], TIMES, 1 << 20)
+                assert 0 < done.records == len(done.ends)
+                at, left = done.at, left - done.records
                 calls += 1
     return calls
 
@@ -43,6 +49,6 @@ def json(seed: int) -> int:
 
 
 if __name__ == "__main__":
-    native._library = native.load(Path(sys.argv[1]))
-    assert native._library is not None
+    native.library = native.load(Path(sys.argv[1]))
+    assert native.library is not None
     print(sum(rows(seed) + json(seed) for seed in range(int(sys.argv[2]))))

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from otel_ingest import decoder as decoder_module
-from otel_ingest import errors
+from otel_ingest import errors, native
 from otel_ingest.decoder import Decoder
 from otel_ingest.decoding import Decoded, Decoding
 from otel_ingest.limits import Limits
@@ -89,10 +89,34 @@ async def test_others_go_on_beside_a_large_body(decoder: Decoder) -> None:
     assert len((await large).batch.rows) == 99_999
 
 
+needs_library = pytest.mark.skipif(not native.available, reason="no C compiler made the library")
+EMPTY = {
+    "16 million records": (b"\x0a\x85\x80\x80\x10\x12\x80\x80\x80\x10" + b"\x12\x00" * (16 * MIB), PROTOBUF),
+    "10 million JSON records": (
+        b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{}' + b",{}" * (10 * MIB) + b"]}]}]}",
+        JSON,
+    ),
+}
+
+
+@needs_library
+@pytest.mark.parametrize("kind", EMPTY)
+async def test_of_millions_of_empty_records_as_many_are_stored_as_of_any(decoder: Decoder, kind: str) -> None:
+    """They take no memory before they are rows."""
+    decoded = await decoder.decode(LOGS, *EMPTY[kind], NOW_NS)
+
+    assert len(decoded.batch.rows) == Limits().records_max
+    assert sum(r.count for r in decoded.rejections) > 9 * MIB
+
+
+# What no SDK sends (a field of a later OTLP, a number that is none) is parsed whole.
 HOSTILE = {
-    "32 million empty records": (b"\x0a\x85\x80\x80\x10\x12\x80\x80\x80\x10" + b"\x12\x00" * (16 * MIB), PROTOBUF),
+    "16 million empty records": (
+        b"\x0a\x87\x80\x80\x10\x12\x82\x80\x80\x10\x78\x01" + b"\x12\x00" * (16 * MIB),
+        PROTOBUF,
+    ),
     "10 million empty JSON records": (
-        b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[' + b"{}," * (10 * MIB) + b"{}]}]}]}",
+        b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"severityNumber":"1"}' + b",{}" * (10 * MIB) + b"]}]}]}",
         JSON,
     ),
     "10 million empty arrays": (b'{"resourceLogs":[' + b"[]," * (10 * MIB) + b"[]]}", JSON),

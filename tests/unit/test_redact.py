@@ -188,4 +188,4 @@ def test_what_only_looks_suspicious_is_decoded_as_it_came() -> None:
 
     parsed, found = LINE.parse(LOGS, body, Encoding.PROTOBUF, Limits())
 
-    assert (parsed.form, found, parsed.size_bytes) == (Form.SHALLOW, {}, len(body))
+    assert (parsed.form, found, parsed.size_bytes) == (Form.OUTLINE, {}, len(body))
