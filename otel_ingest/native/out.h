@@ -145,24 +145,41 @@ static inline void json_int(Out *out, int64_t value) {
   json_unsigned(out, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
-/* The shortest decimal that reads back as `value`, of at most 15 digits and 9 behind the point: whether there is one. */
-static inline int short_decimal(Out *out, double value) {
-  static const double tens[] = {1, 10, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
-  double size = fabs(value);
-  for (int places = 1; places <= 9; places++) {
-    double scaled = nearbyint(size * tens[places]);
-    if (scaled >= 1e15) return 0;
-    if (scaled / tens[places] != size) continue;
-    uint64_t whole = (uint64_t)scaled, power = (uint64_t)tens[places], rest = whole % power;
-    if (value < 0) put(out, "-", 1);
-    json_unsigned(out, whole / power);
-    put(out, ".", 1);
-    for (power /= 10; rest < power; power /= 10) put(out, "0", 1);
-    if (rest || power) json_unsigned(out, rest);
-    return 1;
+#ifdef __SIZEOF_INT128__
+__extension__ typedef unsigned __int128 Wide;
+
+/* digits / 10^places; digits are 17 at most. */
+static inline void json_decimal(Out *out, uint64_t digits, int places) {
+  uint8_t text[NUMBER_MAX], *at = text + NUMBER_MAX;
+  for (int n = 0; digits || n <= places; n++, digits /= 10) {
+    if (n == places) *--at = '.';
+    *--at = (uint8_t)('0' + digits % 10);
   }
-  return 0;
+  put(out, at, text + NUMBER_MAX - at);
 }
+
+/* The shortest decimal that reads back as a double of 1e-4 to 2^53 that is no integer: fraction / 2^shift.
+ *
+ * One with so many places is the nearest there is, rounded(fraction * 10^places / 2^shift). It reads back when it is no
+ * further from the double than half the way to the next one, a unit of `fraction` (a quarter of one below a power of 2);
+ * half the way itself belongs to the even fraction (IEEE 754). All of it is exact: 53 bits times 10^21 are 123. */
+static inline void json_shortest(Out *out, double value) {
+  uint64_t bits;
+  memcpy(&bits, &value, 8);
+  if (bits >> 63) put(out, "-", 1);
+  uint64_t fraction = (bits & ((1ULL << 52) - 1)) | 1ULL << 52;
+  int shift = 1075 - (int)(bits >> 52 & 0x7ff);
+  Wide scaled = fraction, power = 1;
+  for (int places = 1; places <= 21; places++) {
+    scaled *= 10, power *= 10;
+    uint64_t digits = (uint64_t)((scaled + ((Wide)1 << (shift - 1))) >> shift);
+    Wide back = (Wide)digits << shift, off = back > scaled ? 2 * (back - scaled) : 2 * (scaled - back);
+    if (fraction == 1ULL << 52 && back < scaled) off *= 2;
+    if (off < power || (off == power && !(fraction & 1))) return json_decimal(out, digits, places);
+  }
+  fail(out);
+}
+#endif
 
 /* A number as printf writes it, its exponent as the plain way has it: 1e-07 is 1e-7, and 1.5e-05 is 0.000015. */
 static inline void json_printed(Out *out, const char *text, int64_t size) {
@@ -189,7 +206,9 @@ static inline void json_double(Out *out, double value) {
     json_int(out, (int64_t)value);
     return put(out, ".0", 2);
   }
-  if (size >= 1e-4 && short_decimal(out, value)) return;
+#ifdef __SIZEOF_INT128__
+  if (size >= 1e-4) return json_shortest(out, value);
+#endif
   char text[NUMBER_MAX];
   for (int digits = size < 1e-4 ? 15 : 16; digits <= 17; digits++) {
     int written = snprintf(text, sizeof text, "%.*g", digits, value);
