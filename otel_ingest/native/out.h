@@ -15,10 +15,11 @@ typedef struct {
   const uint8_t *at, *end;
 } Bytes;
 
-/* Where what is at hand is written; `bad` once there is no room, or something unusual was met. */
+/* Where what is at hand is written; `bad` once there is no room, or something unusual was met. `as_sent`: the keys of
+ * objects stand as they were sent, not as jsonb orders them. */
 typedef struct {
   uint8_t *at, *end;
-  int bad;
+  int bad, as_sent;
 } Out;
 
 static inline int fail(Out *out) {

@@ -80,7 +80,9 @@ static void field_body(Out *out, Bytes body, int depth) {
   if (next(&inner, &field) == 1 && field.number == 1 && field.kind == DELIMITED && inner.at == inner.end)
     return field_text(out, field.bytes);
   uint8_t *here = length(out);
+  out->as_sent = 1; /* it is stored as text */
   json_value(out, body, depth);
+  out->as_sent = 0;
   length_is(out, here);
 }
 
@@ -129,6 +131,7 @@ static void json_hex(Out *out, Bytes id) {
   put(out, "\"", 1);
 }
 
+/* The keys of events and links as jsonb orders them. */
 static void json_event(Out *out, Bytes event, int depth) {
   Bytes pairs[PAIRS_MAX], name = {0};
   uint64_t time = 0;
@@ -143,9 +146,9 @@ static void json_event(Out *out, Bytes event, int depth) {
       default: fail(out);
     }
   if (more < 0 || out->bad) return (void)fail(out);
-  json_name(out, "{\"time_unix_nano\":"), json_unsigned(out, time);
-  json_name(out, ",\"name\":"), json_text(out, name);
+  json_name(out, "{\"name\":"), json_text(out, name);
   json_name(out, ",\"attributes\":"), json_object(out, pairs, count, depth);
+  json_name(out, ",\"time_unix_nano\":"), json_unsigned(out, time);
   json_name(out, ",\"dropped_attributes_count\":"), json_unsigned(out, dropped);
   json_name(out, "}");
 }
@@ -165,12 +168,12 @@ static void json_link(Out *out, Bytes link, int depth) {
       default: fail(out);
     }
   if (more < 0 || out->bad) return (void)fail(out);
-  json_name(out, "{\"trace_id\":"), json_hex(out, trace_id);
+  json_name(out, "{\"flags\":"), json_unsigned(out, flags);
   json_name(out, ",\"span_id\":"), json_hex(out, span_id);
-  json_name(out, ",\"trace_state\":"), json_text(out, state);
+  json_name(out, ",\"trace_id\":"), json_hex(out, trace_id);
   json_name(out, ",\"attributes\":"), json_object(out, pairs, count, depth);
+  json_name(out, ",\"trace_state\":"), json_text(out, state);
   json_name(out, ",\"dropped_attributes_count\":"), json_unsigned(out, dropped);
-  json_name(out, ",\"flags\":"), json_unsigned(out, flags);
   json_name(out, "}");
 }
 

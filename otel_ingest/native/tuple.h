@@ -90,19 +90,35 @@ static inline int pair(Bytes message, Bytes *key, Bytes *value) {
   return message.at == message.end;
 }
 
-/* An object of KeyValues; a key that stands twice goes the plain way. */
+/* Less than 0, 0, more than 0: as jsonb orders keys, the shorter first (PostgreSQL, jsonb_util.c). */
+static inline int key_order(Bytes one, Bytes other) {
+  int64_t size = one.end - one.at, least = other.end - other.at;
+  return size == least ? memcmp(one.at, other.at, (size_t)size) : size < least ? -1 : 1;
+}
+
+typedef struct {
+  Bytes key, value;
+} Member;
+
+/* An object of KeyValues; a key that stands twice goes the plain way. PostgreSQL, which sorts the keys of jsonb, is fastest
+ * where they are sorted. */
 static inline void json_object(Out *out, const Bytes *pairs, int count, int depth) {
-  Bytes keys[PAIRS_MAX], value;
+  Member members[PAIRS_MAX], next;
+  uint8_t sorted[PAIRS_MAX];
+  for (int i = 0, j; i < count; i++) {
+    int order = 1;
+    if (!pair(pairs[i], &next.key, &next.value)) return (void)fail(out);
+    for (j = i; j > 0 && (order = key_order(next.key, members[sorted[j - 1]].key)) < 0; j--) sorted[j] = sorted[j - 1];
+    if (!order) return (void)fail(out);
+    members[i] = next, sorted[j] = (uint8_t)i;
+  }
   put(out, "{", 1);
   for (int i = 0; i < count && !out->bad; i++) {
-    if (!pair(pairs[i], &keys[i], &value)) return (void)fail(out);
-    int64_t size = keys[i].end - keys[i].at;
-    for (int j = 0; j < i; j++)
-      if (keys[j].end - keys[j].at == size && !memcmp(keys[j].at, keys[i].at, (size_t)size)) return (void)fail(out);
+    const Member *member = &members[out->as_sent ? i : sorted[i]];
     if (i) put(out, ",", 1);
-    json_text(out, keys[i]);
+    json_text(out, member->key);
     put(out, ":", 1);
-    json_value(out, value, depth);
+    json_value(out, member->value, depth);
   }
   put(out, "}", 1);
 }

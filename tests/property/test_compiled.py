@@ -49,14 +49,16 @@ SEEDS = st.integers(0, 2**32)
 
 
 def told(table: TelemetryTable, encoded: bytes) -> list[Any]:
-    """Return the values of a COPY tuple; JSON as Python has it, int and float apart.
+    """Return the values of a COPY tuple; JSON as Python writes it, int and float apart.
 
     Of two decimals as short and as near to a double, one may be written for the other.
     """
     found: list[Any] = []
     for column, value in zip(table.columns, values_of(encoded), strict=True):
         is_json = column.type == "jsonb" or (column.name == "body" and found[_BODY_KIND] == b"\0\0\0\2")
-        found.append(value if value is None or not is_json else repr(json.loads(value.removeprefix(b"\x01"))))
+        shown = value if value is None or not is_json else json.loads(value.removeprefix(b"\x01"))
+        # The order of keys is jsonb's own; a body is text, and is as it was sent.
+        found.append(json.dumps(shown, sort_keys=column.name != "body") if is_json else value)
     return found
 
 
