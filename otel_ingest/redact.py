@@ -1,23 +1,26 @@
 """PURE: the second line of redaction: what a client let through is masked before it becomes a row.
 
 The rules and the engine are the clients' own (``instrumentation/redaction``), so that one table of vectors holds all of
-them together. A request is searched once, as bytes: by value with the rules' own triggers, by name where a sensitive
-word stands in an attribute's key. Both searches are linear with google-re2, and cost 1.2 us a record; only a request
-with a hit is looked at record by record.
+them together. A request is searched as bytes: by value with the rules' own triggers, by name where a sensitive word
+stands in an attribute's key. Of most requests compiled code says that neither is there, in 0.3 us a record; the others
+are searched with google-re2, which is linear and takes 1.1. Only a request with a hit is looked at record by record.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
+from otel_ingest import native
 from otel_ingest.decode.context import component_of
 from otel_ingest.encode.envelopes import value_of
 from otel_ingest.limits import Limits
+from otel_ingest.native.expressions import NotExpressibleError
+from otel_ingest.native.search import FirstLook
 from otel_ingest.redaction import DROPPED, FAILED, Redactor
 from otel_ingest.redaction.patterns import compile_pattern
 from otel_ingest.signals import LOGS, METRICS, TRACES, Signal
@@ -49,11 +52,15 @@ class SecondLine:
         self._redactor = Redactor(rules)
         self._mask: str = rules["mask"]
         keys = _key_pattern(rules["names"], rules["sql"]["keys"])
+        values = _value_pattern(rules)
         # Two searches: together they are slower than each alone.
-        self._searches = (compile_pattern(keys), compile_pattern(_value_pattern(rules), "i"))
+        self._searches = (compile_pattern(keys), compile_pattern(values, "i"))
+        self._first = _first_look([(keys, False), (values, True)])
 
     def suspicious(self, wire: bytes) -> bool:
         """Return whether protobuf bytes may hold a secret; False is certain, but for names spelt to evade."""
+        if self._first is not None and native.available and self._first.clean(wire):
+            return False
         return any(search.search(wire) is not None for search in self._searches)
 
     def _is_suspicious(self, message: Any) -> bool:
@@ -214,6 +221,14 @@ def _record_type(signal: Signal) -> Any:
     groups = signal.request_type.DESCRIPTOR.fields[0].message_type
     scopes = groups.fields_by_number[2].message_type
     return scopes.fields_by_number[2].message_type._concrete_class  # noqa: SLF001 - how protobuf names it
+
+
+def _first_look(patterns: Sequence[tuple[str, bool]]) -> FirstLook | None:
+    """Return the compiled first look for some patterns; None where there is no library, or not for these."""
+    try:
+        return FirstLook(patterns) if native.available else None
+    except NotExpressibleError:
+        return None
 
 
 def _key_pattern(names: Mapping[str, Any], sql_keys: Iterable[str]) -> str:

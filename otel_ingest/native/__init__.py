@@ -1,4 +1,6 @@
-"""The compiled part: OTLP bytes -> COPY tuples, and OTLP/JSON -> protobuf, for what is usual (``rows.c``, ``json.c``).
+"""The compiled part: OTLP bytes -> COPY tuples, OTLP/JSON -> protobuf, and the search for secrets, for what is usual.
+
+The sources are ``outline.c`` and ``rows.c``, ``json.c``, and ``search.c``.
 
 A plain C library without an interpreter's interface: the same file serves every Python. It is made when the package is
 built, where there is a C compiler; where there is none, everything goes the plain way, which decides in any case what
@@ -13,7 +15,7 @@ from typing import NamedTuple
 from otel_ingest.native.build import library_path
 
 # That of the C sources: a library left from others is not used.
-_VERSION = 5
+_VERSION = 6
 
 
 class _Entry(ctypes.Structure):
@@ -93,12 +95,17 @@ def load(path: Path) -> ctypes.CDLL | None:
         *(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64),
         ctypes.c_void_p,
     ]
+    library.otel_ingest_states.restype = ctypes.c_int32
+    library.otel_ingest_states.argtypes = [ctypes.c_void_p]
+    library.otel_ingest_search.restype = ctypes.c_int32
+    library.otel_ingest_search.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64]
     return library
 
 
 library = load(library_path())
 available = library is not None
 """Whether the library is there."""
+
 
 # The seen ones are bits of a word.
 _JSON_FIELDS_MAX = 64

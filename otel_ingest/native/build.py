@@ -8,7 +8,7 @@ from os import environ
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-_SOURCES = ("outline.c", "rows.c", "json.c")
+_SOURCES = ("outline.c", "rows.c", "json.c", "search.c")
 # Bounds are checked in the sources; these are the second line. C11 without extensions; no fast-math: doubles are exact.
 _FLAGS = (
     *("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from otel_ingest import native
 from otel_ingest.limits import Limits
-from otel_ingest.native import records
+from otel_ingest.native import records, search
 from otel_ingest.signals import LOGS, SIGNALS, TRACES
 from otel_ingest.wire.json_wire import protobuf_of
 from tests.generate import NOW, Generator, json_body
@@ -48,7 +48,23 @@ def json(seed: int) -> int:
     return 3
 
 
+def look(seed: int) -> int:
+    """Search bytes of every length that parts begin and end at, in states made with too little room, and enough."""
+    generator = Generator(seed)
+    patterns = [("(?:se|co)[^a-z]{0,2}(?:cret|okie)\\b[a-z]*=", True), ("[4-6](?:-?[0-9]){3}|x{2}", False)]
+    search._STATES_MAX, search._SETS_MAX = ((3, 10), (40, 2000), (1 << 10, 60), (1 << 10, 1 << 12))[seed % 4]
+    try:
+        first = search.FirstLook(patterns)
+    except search.NotExpressibleError:
+        return 1
+    whole = generator.request(SIGNALS[seed % 3]).SerializeToString() + b"Se--cret=5-4-4--x"
+    for size in range(min(len(whole), 40)):
+        first.clean(generator.damaged(whole)[size:])
+        first.clean(whole[-size:])
+    return 80
+
+
 if __name__ == "__main__":
     native.library = native.load(Path(sys.argv[1]))
     assert native.library is not None
-    print(sum(rows(seed) + json(seed) for seed in range(int(sys.argv[2]))))
+    print(sum(rows(seed) + json(seed) + look(seed) for seed in range(int(sys.argv[2]))))
