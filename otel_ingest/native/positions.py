@@ -118,8 +118,9 @@ class _Builder:
         return _Part(first, last, empty)
 
     def _repeated(self, node: Repeat) -> _Part:
-        endless = node.most is None or node.most - node.least > _EXACT_MAX
-        more = 1 if endless else node.most - node.least
+        more = _EXACT_MAX + 1 if node.most is None else node.most - node.least
+        endless = more > _EXACT_MAX
+        more = 1 if endless else more
         return self._joined(self._turn(node.item, n, node.least, endless=endless) for n in range(node.least + more))
 
     def _turn(self, item: Node, number: int, least: int, *, endless: bool) -> _Part:
