@@ -145,13 +145,13 @@ typedef struct {
   int64_t left;
 } Rest;
 
-static inline unsigned moved(const Table *t, unsigned state, uint8_t byte) {
+static inline size_t moved(const Table *t, size_t state, uint8_t byte) {
   return t->next[state * CLASSES + t->classes[byte]];
 }
 
 /* 1 where a match that a searching state has begun is one, or takes too long to tell. */
-static int confirmed(const Table *t, unsigned searching, const uint8_t *at, Rest *rest) {
-  unsigned state = t->confirm[searching];
+static int confirmed(const Table *t, size_t searching, const uint8_t *at, Rest *rest) {
+  size_t state = t->confirm[searching];
   for (; state > FOUND && at < rest->end; at++) {
     if (rest->left-- <= 0) return 1;
     state = moved(t, state, *at);
@@ -160,7 +160,7 @@ static int confirmed(const Table *t, unsigned searching, const uint8_t *at, Rest
 }
 
 /* The bytes from `at` to `until`, and on while a match that begins there may go on. */
-static int looked_at(const Table *t, unsigned state, const uint8_t *at, const uint8_t *until, Rest *rest) {
+static int looked_at(const Table *t, size_t state, const uint8_t *at, const uint8_t *until, Rest *rest) {
   while (at < until || (at < rest->end && state != START)) {
     state = moved(t, state, *at++);
     if (state & REACHED && confirmed(t, state &= REACHED - 1, at, rest)) return 1;
@@ -172,10 +172,10 @@ static int looked_at(const Table *t, unsigned state, const uint8_t *at, const ui
  *
  * A state is known only when the one before it is: of four at once, none waits for memory.
  */
-static int64_t moved_on(const Table *t, const uint8_t *data, int64_t part, int64_t i, unsigned in[4]) {
+static int64_t moved_on(const Table *t, const uint8_t *data, int64_t part, int64_t i, size_t in[4]) {
   const uint8_t *classes = t->classes, *a = data, *b = a + part, *c = b + part, *d = c + part;
   const uint16_t *next = t->next;
-  unsigned in_a = in[0], in_b = in[1], in_c = in[2], in_d = in[3], reached = 0;
+  size_t in_a = in[0], in_b = in[1], in_c = in[2], in_d = in[3], reached = 0;
   while (i < part && !reached) {
     in_a = next[in_a * CLASSES + classes[a[i]]];
     in_b = next[in_b * CLASSES + classes[b[i]]];
@@ -191,7 +191,7 @@ static int64_t moved_on(const Table *t, const uint8_t *data, int64_t part, int64
 /* 0: none of the patterns matches anywhere in `data`; 1: one may. */
 EXPORTED int32_t otel_ingest_search(const Table *t, const uint8_t *data, int64_t size) {
   int64_t part = size / 4;
-  unsigned in[4] = {START, START, START, START};
+  size_t in[4] = {START, START, START, START};
   Rest rest = {data + size, size + CONFIRMED_MIN};
   for (int64_t i = 0; i < part;) {
     i = moved_on(t, data, part, i, in);

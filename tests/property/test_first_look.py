@@ -200,3 +200,10 @@ def test_without_the_library_the_patterns_alone_decide(monkeypatch: pytest.Monke
     assert line._first is None
     assert all(line.suspicious(data) for data in SECRETS[:20])
     assert all(LINE.suspicious(data) for data in SECRETS[:20])
+
+
+def test_names_that_are_found_by_another_one_are_found() -> None:
+    """Every exact name and every statement's key, though the pattern holds but some of them."""
+    rules = shared_rules()
+    for name in [*rules["names"]["exact"], *rules["sql"]["keys"]]:
+        assert looks(b"\n" + bytes([len(name)]) + name.upper().encode() + b"\x12\x03\n\x01x"), name
