@@ -163,16 +163,16 @@ def without_store(*arguments: str) -> Iterator[tuple[str, str, int]]:
         process.stdin.close()
 
 
-def committed(bench: Bench, rounds: int, connections: int) -> None:
+def committed(bench: Bench, rounds: int, senders: list[int]) -> None:
     """Measure all ways in turns and print the table."""
     writers = Settings().writers
     for _ in range(rounds):
         for signal in (LOGS, TRACES):
             bench.copy(f"{signal.record}s, raw COPY, 1 connection", signal, 1)
             bench.copy(f"{signal.record}s, raw COPY, {writers} connections", signal, writers)
-            bench.export(f"{signal.record}s, OTLP/HTTP", signal, "http", connections)
-            if signal is LOGS:
-                bench.export(f"{signal.record}s, OTLP/gRPC", signal, "grpc", connections)
+            for count in senders:
+                bench.export(f"{signal.record}s, OTLP/HTTP, {count} senders", signal, "http", count)
+                bench.export(f"{signal.record}s, OTLP/gRPC, {count} senders", signal, "grpc", count)
     table = Table("committed, 512 a request", "a second", "of COPY x1", f"of COPY x{writers}", box=None)
     for title in ("server", "PostgreSQL", "generator"):
         table.add_column(f"{title}, µs")
@@ -257,7 +257,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=102_400, help="records a round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--senders", type=int, nargs="+", default=[8, 48], help="each waits for its answer")
     parser.add_argument("--only", choices=["committed", "latencies", "receiving"], help="one of the three tables")
     options = parser.parse_args()
     requests = {LOGS: requests_of(options.records)}
@@ -278,7 +278,7 @@ def main() -> None:
             ):
                 bench = Bench(server, generator, bodies)
                 if options.only != "latencies":
-                    committed(bench, options.rounds, options.connections)
+                    committed(bench, options.rounds, options.senders)
                 if options.only != "committed":
                     latencies(bench)
         if options.only in {None, "receiving"}:
