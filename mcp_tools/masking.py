@@ -14,6 +14,15 @@ _MASK = re.compile("|".join(f"({pattern})" for _, pattern in _MASKS))
 _NAMES = tuple(name for name, _ in _MASKS)
 
 
+# All that the masks tell of a digit is whether it is one, and of 0 that 0x begins a number.
+_DIGITS = str.maketrans("23456789", "1" * 8)
+
+
+def shape(message: str) -> str:
+    """Return what decides how a message is masked: messages of one shape are masked alike."""
+    return message[:_CHARS_MAX].translate(_DIGITS)
+
+
 def masked(message: str) -> str:
     """Return the message with what varies masked; the first 2,000 characters of it."""
     return _MASK.sub(lambda match: _NAMES[(match.lastindex or 1) - 1], message[:_CHARS_MAX])

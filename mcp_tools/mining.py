@@ -8,7 +8,7 @@ Words that look like values (digits, quotes, =, /, very long) may always differ;
 import re
 from dataclasses import dataclass
 
-from mcp_tools.masking import masked
+from mcp_tools.masking import masked, shape
 
 WILDCARD = "<*>"
 _WORDS_MAX = 60
@@ -36,15 +36,22 @@ class Miner:
     def __init__(self) -> None:
         self.templates: list[Template] = []
         self._buckets: dict[tuple[int, str], list[int]] = {}
-        self._known: dict[str, int] = {}
+        self._known: dict[str, int] = {}  # shapes: as many as messages at most, mostly few
+        self._masked: dict[str, int] = {}
 
     def add(self, message: str) -> int:
         """Return the index of the message's template; the template may have become more general by it."""
-        line = masked(message.partition("\n")[0])
+        line = shape(message.partition("\n")[0])
         index = self._known.get(line)
         if index is None:
-            index = self._known[line] = self._place(line.split()[:_WORDS_MAX])
+            index = self._known[line] = self._of_masked(masked(line))
         self.templates[index].count += 1
+        return index
+
+    def _of_masked(self, line: str) -> int:
+        index = self._masked.get(line)
+        if index is None:
+            index = self._masked[line] = self._place(line.split()[:_WORDS_MAX])
         return index
 
     def _place(self, words: list[str]) -> int:

@@ -50,8 +50,11 @@ def patterns_of(
         for record in some:
             totals[of_base] += 1
             where = (record.component, severity_name(record.severity_number))
-            index = miners.setdefault(where, Miner()).add(record.body)
-            pattern = found.setdefault((*where, index), Pattern(*where, "", record))
+            if (miner := miners.get(where)) is None:
+                miner = miners[where] = Miner()
+            key = (*where, miner.add(record.body))
+            if (pattern := found.get(key)) is None:
+                pattern = found[key] = Pattern(*where, "", record)
             if of_base:
                 pattern.base_count += 1
             else:

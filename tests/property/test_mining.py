@@ -2,10 +2,10 @@
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_tools.masking import masked
+from mcp_tools.masking import masked, shape
 from mcp_tools.mining import Miner, matches
 from mcp_tools.pattern_table import mark_changes, patterns_of
 from storage.views import LogNode
@@ -20,6 +20,13 @@ def log(body: str, at: int = 0, component: str = "shop", severity: int = 9) -> L
         id=at + 1, time_ns=at, component=component, severity_number=severity, severity_text="", body=body,
         body_chars=len(body), span_id=None,
     )  # fmt: skip
+
+
+@settings(max_examples=500)
+@given(st.text(alphabet="0123456789abfx-+:.,TZ g\u0663", max_size=60) | st.text(max_size=60))
+def test_messages_of_one_shape_are_masked_alike(message: str) -> None:
+    """So that a shape seen before need not be masked again."""
+    assert masked(shape(message)) == masked(message)
 
 
 @given(messages)
