@@ -17,16 +17,17 @@ from otel_ingest.budget import Budget
 from otel_ingest.config import Endpoint
 from otel_ingest.decoder import Decoder
 from otel_ingest.decoding import Decoded
+from otel_ingest.exports import Exports
 from otel_ingest.grpc_server import build_grpc_server
-from otel_ingest.http_app import HttpApp
+from otel_ingest.http_app import build_http_server, http_app
 from otel_ingest.ingest import Ingest
 from otel_ingest.levels import no_configuration
 from otel_ingest.limits import Limits
-from otel_ingest.listener import HttpListener, address_of, bind
 from otel_ingest.rate_limit import ComponentRates
 from otel_ingest.redact import SecondLine
 from otel_ingest.redaction import shared_rules
 from otel_ingest.signals import Signal
+from otel_ingest.sockets import address_of, bind
 from otel_ingest.stats import ReceiverStats
 from otel_ingest.wire import Encoding
 from otel_ingest.wire.protobuf import parse_whole
@@ -37,10 +38,11 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Nowhere:
-    """What stands in the place of ``Durable``: everything is kept nowhere, at once."""
+    """What stands in the place of ``Durable``: everything is kept nowhere; as with a COMMIT, others run meanwhile."""
 
     async def keep(self, *_: Any) -> Outcome:
         """Return that all of it is stored."""
+        await asyncio.sleep(0)
         return Outcome()
 
     async def note(self, *_: Any) -> None:
@@ -95,13 +97,16 @@ async def main() -> None:
     decoder = kind(limits, 1 << 30, SecondLine(shared_rules()) if "redact" in sys.argv else None)
     ingest = Ingest(Nowhere(), decoder, ComponentRates(0), stats, time.time_ns)  # type: ignore[arg-type]
     http, grpc = _bound(), _bound()
-    listener = HttpListener(HttpApp(ingest, _open, limits, budget), http, drain_timeout_s=1, connections_max=8192)
-    server2 = build_grpc_server(ingest, _open, limits, budget, no_configuration, grpc, None)
-    await listener.start()
-    await server2.start()
+    exports = Exports(ingest, _open, no_configuration)
+    servers = (
+        build_http_server(http_app(exports, limits), limits, budget, http),
+        build_grpc_server(exports, limits, budget, grpc),
+    )
+    for server in servers:
+        await server.start()
     print(address_of(http), address_of(grpc), flush=True)
     await asyncio.to_thread(sys.stdin.read)
-    await asyncio.gather(listener.stop(), server2.stop(1))
+    await asyncio.gather(*(server.stop(1) for server in servers))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,36 @@
 import asyncio
 import io
 import itertools
+from collections.abc import Awaitable
 
+from otel_ingest import errors
 from otel_ingest.budget import Lease
+from otel_ingest.request import Request
 from otel_ingest.wire.codings import Decompressor
 
 # A MiB takes 3 ms; then others may run. Bodies take turns: thirty bombs at once cost no more of a moment than one.
 _PIECES_A_TURN = 4
+
+
+async def in_time(request: Request, reading: Awaitable[bytes], limit_s: float) -> bytes:
+    """Return what ``reading`` reads of a request. Raises SenderTooSlow when its body is not whole in time."""
+    if request.is_whole:
+        return await reading
+    try:
+        async with asyncio.timeout(limit_s):
+            return await reading
+    except TimeoutError as error:
+        raise errors.SenderTooSlow(f"the body was not whole after {limit_s:g} s") from error
+
+
+async def read_body(request: Request, coding: str, limit_bytes: int) -> bytes:
+    """Return the decompressed body of a request. Raises what ``Body`` raises, and PeerGoneError."""
+    if coding == "identity" and request.waiting_bytes <= limit_bytes and (whole := request.take_whole()) is not None:
+        return whole
+    body = Body(coding, limit_bytes, request.lease)
+    while (piece := await request.read()) is not None:
+        await body.feed(piece)
+    return body.finish()
 
 
 class Body:

@@ -1,145 +1,357 @@
-"""HTTP/1.1 of the receiver: uvicorn's protocol on httptools, which has no bounds of its own, with ours.
+"""HTTP/1.1 for OTLP/HTTP: httptools reads it; here requests take turns, and a peer's cost is bounded before it is paid.
 
-Headers, silence, unread answers and connections cost a peer what they cost us, or they end its connection.
+A request is served by one task from its headers to its answer, which is one write. Of those sent on without waiting
+for an answer each has its turn; nothing more is read meanwhile.
 """
 
 import asyncio
 import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
-import orjson
-from google.rpc import code_pb2
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
 
-# A token, trace context and what proxies add fit well; nginx takes as much.
-HEADER_BYTES_MAX = 32 * 1024
-_HEADERS_MAX = 100
-# Requests sent on one connection before the first is answered; each takes 3 KiB until its turn.
-_PIPELINE_MAX = 100
-# Until a request's headers are whole: from the first byte, or from the connection's beginning.
-HEADER_TIMEOUT_S = 30.0
-# A peer that leaves its answers unread for so long does not read them.
-UNREAD_TIMEOUT_S = 30.0
-SWEEP_INTERVAL_S = 2.0
+from otel_ingest.budget import Budget, Lease
+from otel_ingest.connections import TransportServer
+from otel_ingest.http1_bounds import Bounds, TooMuchError
+from otel_ingest.request import PeerGoneError, Request
+
+# Of a body that nobody reads yet; the budget bounds the sum of all.
+_UNREAD_BODY_BYTES = 64 * 1024
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_TARGETS_MAX = 64
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """One connection; at most ``connections_max`` of its listener, any other is closed as it comes."""
+class HttpRequest(Request):
+    """One request and its answer; of headers that came more than once the first."""
 
-    def __init__(self, *args: Any, connections_max: int, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._connections_max = connections_max
-        self._waiting_since: float | None = None
-        self._unread_since: float | None = None
-        self._overhead_bytes = self._header_bytes = self._headers = 0
-        self._over = self._refused = False
+    def __init__(self, connection: "Connection", lease: Lease, *, keep_alive: bool) -> None:
+        super().__init__(connection.headers, lease)
+        self.method = connection.parser.get_method()
+        self.path = _path_of(connection.url)
+        self.keep_alive = keep_alive
+        self.is_answered = False
+        self._connection = connection
+        self._expects = self.headers.get(b"expect", b"").lower() == b"100-continue"
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    @property
+    def withholds(self) -> bool:
+        """Whether the peer still waits to be told that its body is wanted."""
+        return self._expects and not self.is_whole and not self.waiting_bytes
+
+    def consumed(self, flow: int) -> None:  # noqa: ARG002 - there are no windows
+        """See ``Request``."""
+        self._connection.pace()
+
+    async def read(self) -> bytes | None:
+        """See ``Request``."""
+        if self._expects:
+            if self.withholds:
+                self._connection.encourage()
+            self._expects = False
+        return await super().read()
+
+    def respond(
+        self, status: int, media_type: str, body: bytes, headers: Iterable[tuple[str, str]] = (), *, close: bool = False
+    ) -> None:
+        """Answer, and end the connection where ``close`` says so. Raises PeerGoneError."""
+        if isinstance(self._error, PeerGoneError):
+            raise self._error
+        self.keep_alive = self.keep_alive and not close
+        head = f"{_STATUS_LINES[status]}date: {_date(int(time.time()))}\r\ncontent-type: {media_type}\r\n"
+        for name, value in headers:
+            head += f"{name}: {value}\r\n"
+        head += f"content-length: {len(body)}\r\n"
+        self._connection.answer(self, head.encode("latin-1"), b"" if self.method == b"HEAD" else body, close=close)
+
+
+class Connection(asyncio.Protocol):
+    """One peer."""
+
+    def __init__(
+        self, server: TransportServer, budget: Budget, serve: Callable[[HttpRequest], Coroutine[Any, Any, None]]
+    ) -> None:
+        self.url = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.parser = self._new_parser()
+        self._server = server
+        self._budget = budget
+        self._serve_one = serve
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._bounds = Bounds()
+        self._coming: HttpRequest | None = None
+        """Whose body is being parsed."""
+        self._current: HttpRequest | None = None
+        self._waiting: deque[HttpRequest] = deque()
+        self._refusal = b""
+        """What to say after all answers, to what could not be parsed."""
+        self._reads = self._writable = True
+        self._ends = False
+        """Whether the connection ends with the last answer that is owed."""
+        self._deaf = False
+        """Whether what comes is dropped: it is behind the last request."""
+        self._is_finished = False
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or close it: there are too many."""
-        super().connection_made(transport)
-        self._waiting_since = time.monotonic()
-        if len(self.connections) > self._connections_max:
-            self._refused = True
-            transport.abort()
+        self._transport = transport  # type: ignore[assignment]
+        if not self._server.admit(self):
+            self._deaf = True
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; what ends no headers and is no body counts until it is, for the parser holds it."""
-        if self._refused:
+        """Take what came."""
+        if self._deaf:
             return
-        if self._waiting_since is None and (self.cycle is None or self.cycle.response_complete):
-            self._waiting_since = time.monotonic()
-        self._overhead_bytes += len(data)
-        super().data_received(data)
-        if self._over or self._overhead_bytes > HEADER_BYTES_MAX:
-            message = (
-                f"more than {HEADER_BYTES_MAX} bytes of headers, or more than {_HEADERS_MAX} of them, or more than "
-                f"{_PIPELINE_MAX} requests without waiting for an answer"
-            )
-            self._refuse(431, "Request Header Fields Too Large", message)
+        self._bounds.received(len(data), idle=self._current is None)
+        try:
+            self._parse(data)
+            self._bounds.parsed()
+        except (httptools.HttpParserError, TooMuchError):
+            self._refuse()
+        self.pace()
 
-    def eof_received(self) -> bool | None:  # type: ignore[override]
+    def eof_received(self) -> bool:
         """Answer a peer that has sent all it wants to; TLS cannot be closed by half."""
-        cycle = self.cycle
-        if self.scheme == "http" and cycle is not None and not cycle.response_complete and not cycle.more_body:
-            cycle.keep_alive = False
-            return True
-        return None
+        self._ends = self._deaf = True
+        if self._coming is not None:
+            self._give_up(self._coming)
+        return self._current is not None and self._transport.get_extra_info("sslcontext") is None
 
     def pause_writing(self) -> None:
-        """Take note that answers are not read."""
-        self._unread_since = time.monotonic()
-        super().pause_writing()
+        """Take nothing more from a peer that does not read: its answers can only become more."""
+        self._writable = False
+        self._bounds.unread()
+        self.pace()
 
     def resume_writing(self) -> None:
-        """Take note that they are again."""
-        self._unread_since = None
-        super().resume_writing()
+        """Go on: it has read."""
+        self._writable = True
+        self._bounds.read()
+        self._next()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """End reading and answering: nobody is there."""
+        self._server.leave(self)
+        self._deaf = True
+        if self._current is not None:
+            self._current.fail(PeerGoneError())
+        while self._waiting:
+            self._waiting.popleft().fail(PeerGoneError())
+        del self.parser  # it refers to this
+
+    # What httptools calls.
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._waiting_since = time.monotonic()
-        self._header_bytes = self._headers = 0
-        super().on_message_begin()
+        self._bounds.begun()
+        self.url, self.headers = b"", {}
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the request's target."""
-        self._count(len(url))
-        super().on_url(url)
+        self._bounds.target(len(url))
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer."""
-        self._headers += 1
-        self._count(len(name) + len(value))
-        if not self._over:
-            super().on_header(name, value)
+        """Take a header; a trailer counts, and says nothing."""
+        self._bounds.header(len(name) + len(value))
+        name = name.lower()
+        if self._coming is not None:
+            return
+        if name not in self.headers:
+            self.headers[name] = value
+        elif name == b"transfer-encoding":
+            raise httptools.HttpParserError("more than one Transfer-Encoding")
 
     def on_headers_complete(self) -> None:
-        """Start the request."""
-        self._overhead_bytes = 0
-        self._waiting_since = None
-        self._over = self._over or len(self.pipeline) >= _PIPELINE_MAX
-        if not self._over:
-            super().on_headers_complete()
+        """Start the request, or let it wait for its turn."""
+        if self._deaf or self.parser.should_upgrade():
+            return
+        self._bounds.headed(len(self._waiting))
+        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        self._coming = HttpRequest(self, self._budget.lease(), keep_alive=keep_alive)
+        self._waiting.append(self._coming)
+        self._next()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
-        self._overhead_bytes = 0
-        if not self._over:
-            super().on_body(body)
+        self._bounds.body()
+        if self._coming is not None:
+            self._coming.feed(body, 0)
 
     def on_message_complete(self) -> None:
         """End the body."""
-        self._overhead_bytes = 0
-        if not self._over:
-            super().on_message_complete()
+        self._bounds.body()
+        if self._coming is not None:
+            self._coming.end()
+            self._ends = self._deaf = self._ends or not self._coming.keep_alive
+            self._coming = None
+            self._next()
 
-    def on_response_complete(self) -> None:
-        """Go on with the next request; uvicorn would read more of them although some wait."""
-        super().on_response_complete()
-        if self.pipeline:
-            self.flow.pause_reading()
+    # What requests call.
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
-        self._refuse(400, "Bad Request", msg)
+    def pace(self) -> None:
+        """Read as long as what comes can be dealt with soon."""
+        coming = self._coming
+        reads = self._deaf or (
+            self._writable and not self._waiting and (coming is None or coming.waiting_bytes <= _UNREAD_BODY_BYTES)
+        )
+        if reads is not self._reads and not self._transport.is_closing():
+            self._reads = reads
+            if reads:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def encourage(self) -> None:
+        """Tell a peer that asked first to send its body."""
+        if not self._transport.is_closing():
+            self._transport.write(_CONTINUE)
+
+    def answer(self, request: HttpRequest, head: bytes, body: bytes, *, close: bool) -> None:
+        """Send the answer to the current request. Raises PeerGoneError."""
+        if request is not self._current or self._transport.is_closing():
+            raise PeerGoneError
+        request.is_answered = True
+        # Whether a body comes that was not asked for, nobody knows: what follows might be that, or a request.
+        self._deaf = self._deaf or close or request.withholds
+        last = self._deaf or self._ends or not request.keep_alive
+        self._ends = self._ends or last
+        last = last and not self._waiting and not self._refusal
+        self._transport.write(b"".join((head, b"connection: close\r\n\r\n" if last else b"\r\n", body)))
+
+    # What the server calls.
+
+    def drain(self) -> None:
+        """Take no new request, finish those under way, close."""
+        self._ends = True
+        self._deaf = self._deaf or self._coming is None
+        if self._current is None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once; what is being exported goes on, unanswered."""
+        self._transport.abort()
 
     def sweep(self, now: float) -> None:
-        """Close a connection whose headers do not come, or whose answers are not read."""
-        if self._unread_since is not None and now - self._unread_since > UNREAD_TIMEOUT_S:
-            self.transport.abort()
-        elif self._waiting_since is not None and now - self._waiting_since > HEADER_TIMEOUT_S:
-            self.transport.close()
+        """Close what is silent, and what does not read its answers."""
+        verdict = self._bounds.verdict(now)
+        if verdict == "abort":
+            self._transport.abort()
+        elif verdict == "close" and self._current is None:
+            self._transport.close()
+        elif verdict == "close":
+            self._ends = self._deaf = True
 
-    def _count(self, size: int) -> None:
-        self._header_bytes += size
-        self._over = self._over or self._header_bytes > HEADER_BYTES_MAX or self._headers > _HEADERS_MAX
+    def _parse(self, data: bytes) -> None:
+        """Parse what came. Raises httptools.HttpParserError, TooMuchError."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                data = self._without_offer() + data[offer.args[0] :]
+            else:
+                return
 
-    def _refuse(self, status: int, phrase: str, message: str) -> None:
-        """Answer with a google.rpc.Status, as every error of ours is, and close."""
-        if self._refused or self.transport.is_closing():
+    def _without_offer(self) -> bytes:
+        """Return the head that was parsed without its offer to speak something else, for a parser that is new.
+
+        httptools takes the body for that other protocol. Java's client offers HTTP/2 with each of its requests.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("CONNECT is for proxies")
+        connection = b"close" if b"close" in self.headers.pop(b"connection", b"").lower() else b"keep-alive"
+        del self.headers[b"upgrade"]
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version), b"connection: " + connection]
+        lines += [b"%s: %s" % one for one in self.headers.items()]
+        self.parser = self._new_parser()
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        # Behind a request that says "close" more may lie, which is not read: its answer counts.
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
+
+    def _refuse(self) -> None:
+        """Tell the peer that it speaks no HTTP, or too much of it, after the answers that are owed; then close."""
+        if self._deaf:
             return
-        self._refused = True
-        body = orjson.dumps({"code": code_pb2.INVALID_ARGUMENT, "message": message})
-        head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nConnection: close\r\n"
-        self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        self.transport.close()
+        self._ends = self._deaf = True
+        if self._coming is None or not self._coming.is_answered:
+            self._refusal = self._bounds.refusal()
+        if self._coming is not None:
+            self._give_up(self._coming)
+        self._next()
+
+    def _give_up(self, request: HttpRequest) -> None:
+        """Drop a request whose body does not become whole; its task, where it has one, ends by itself."""
+        self._coming = None
+        request.fail(PeerGoneError())
+        if request is self._current:
+            self._current = None
+        elif self._waiting:
+            self._waiting.pop()
+
+    def _next(self) -> None:
+        """Start the next request where none is under way, or wait for one, or close."""
+        if self._current is None and self._writable and not self._is_finished and not self._transport.is_closing():
+            if self._waiting:
+                self._current = self._waiting.popleft()
+                self._current.task = self._loop.create_task(self._serve(self._current))
+            elif self._coming is not None and not self._deaf:
+                self._bounds.discarding()
+            elif self._ends:
+                self._finish()
+            else:
+                self._bounds.silent()
+        self.pace()
+
+    def _finish(self) -> None:
+        """Close; only our side at first where more may come: that would make it a reset, which takes answers away."""
+        if self._refusal:
+            self._transport.write(self._refusal)
+        if (self._refusal or self._coming is not None) and self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._bounds.lingering()
+            self._refusal, self._coming, self._is_finished = b"", None, True
+        else:
+            self._transport.close()
+
+    async def _serve(self, request: HttpRequest) -> None:
+        try:
+            await self._serve_one(request)
+        except PeerGoneError:
+            pass
+        finally:
+            request.fail(PeerGoneError())
+            request.lease.release()
+            if request is self._current:
+                self._current = None
+                if not request.is_answered:
+                    self._transport.close()
+                self._next()
+
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+
+
+@lru_cache(1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+@lru_cache(_TARGETS_MAX)
+def _path_of(target: bytes) -> str:
+    """Return the path of a request's target, its %XX undone. Raises httptools.HttpParserInvalidURLError."""
+    path = httptools.parse_url(target).path.decode("ascii")
+    return unquote(path) if "%" in path else path

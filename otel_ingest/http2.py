@@ -7,8 +7,6 @@ control): memory is known at any moment, which grpc.aio, with whole messages hel
 
 import asyncio
 import contextlib
-import socket
-import ssl
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -23,7 +21,9 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
 from otel_ingest.budget import Budget
-from otel_ingest.http2_stream import UNREAD_TIMEOUT_S, HeaderList, PeerGoneError, Stream
+from otel_ingest.connections import TransportServer
+from otel_ingest.http2_stream import HeaderList, Stream
+from otel_ingest.request import UNREAD_TIMEOUT_S, PeerGoneError
 
 _log = structlog.get_logger(__name__)
 
@@ -44,10 +44,8 @@ _UNREAD_BYTES_MAX = 256 * 1024
 # Until the first frame; then a connection without a call is closed after the other one.
 _PREFACE_TIMEOUT_S = 10.0
 _IDLE_TIMEOUT_S = 600.0
-_SWEEP_INTERVAL_S = 2.0
 # Opening and cancelling calls costs a peer nothing (CVE-2023-44487): cancelled ones beyond the answered ones.
 _RESETS_MAX = 200
-_BACKLOG = 2048
 _CONFIG = H2Configuration(
     client_side=False,
     header_encoding=None,
@@ -60,8 +58,12 @@ _CONFIG = H2Configuration(
 class Connection(asyncio.Protocol):
     """One peer."""
 
-    def __init__(self, server: "Http2Server") -> None:
+    def __init__(
+        self, server: TransportServer, budget: Budget, serve: Callable[[Stream], Coroutine[Any, Any, None]]
+    ) -> None:
         self._server = server
+        self._budget = budget
+        self._serve_one = serve
         self._transport: asyncio.Transport
         self._h2 = H2Connection(_CONFIG)
         self._streams: dict[int, Stream] = {}
@@ -233,13 +235,13 @@ class Connection(asyncio.Protocol):
             self._reset(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         self._last_id = stream_id
-        stream = Stream(self, stream_id, headers, self._server.budget.lease())
+        stream = Stream(self, stream_id, headers, self._budget.lease())
         self._streams[stream_id] = stream
         stream.task = asyncio.create_task(self._serve(stream_id, stream))
 
     async def _serve(self, stream_id: int, stream: Stream) -> None:
         try:
-            await self._server.serve(stream)
+            await self._serve_one(stream)
         except (PeerGoneError, TimeoutError):
             self._reset(stream_id, ErrorCodes.CANCEL)
         finally:
@@ -260,70 +262,3 @@ class Connection(asyncio.Protocol):
         data = self._h2.data_to_send()
         if data and not self._transport.is_closing():
             self._transport.write(data)
-
-
-class Http2Server:
-    """Listens on one bound socket; ``serve`` is called for each request, in a task of its own."""
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        budget: Budget,
-        serve: Callable[[Stream], Coroutine[Any, Any, None]],
-        *,
-        connections_max: int,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
-        self.budget = budget
-        self.serve = serve
-        self.connections: set[Connection] = set()
-        self._sock = sock
-        self._connections_max = connections_max
-        self._tls = tls
-        self._server: asyncio.Server | None = None
-        self._sweeper: asyncio.Task[None] | None = None
-        self._empty = asyncio.Event()
-
-    async def start(self) -> None:
-        """Accept connections."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self), sock=self._sock, ssl=self._tls, backlog=_BACKLOG
-        )
-        self._sweeper = asyncio.create_task(self._sweep())
-
-    async def stop(self, grace_s: float) -> None:
-        """Stop listening, let calls under way be answered for ``grace_s`` at most, close every connection."""
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self.connections):
-            connection.drain()
-        if self.connections:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), grace_s)
-        for connection in list(self.connections):
-            connection.abort()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        self._sock.close()
-
-    def admit(self, connection: Connection) -> bool:
-        """Take a new connection, or not: there are too many."""
-        if len(self.connections) >= self._connections_max:
-            return False
-        self.connections.add(connection)
-        self._empty.clear()
-        return True
-
-    def leave(self, connection: Connection) -> None:
-        """Take note that a connection is closed."""
-        self.connections.discard(connection)
-        if not self.connections:
-            self._empty.set()
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(_SWEEP_INTERVAL_S)
-            now = time.monotonic()
-            for connection in list(self.connections):
-                connection.sweep(now)

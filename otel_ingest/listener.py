@@ -1,72 +1,120 @@
-"""A uvicorn server inside our own event loop: bound before anything starts, stopped by us and not by signals."""
+"""A uvicorn server inside our own event loop, with our bounds: bound before anything starts, stopped by us.
+
+The query side is served by it. The receiver has a protocol of its own (``http1``), under the same bounds.
+"""
 
 import asyncio
 import contextlib
 import socket
 import time
 from collections.abc import Generator
-from functools import partial
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from otel_ingest.config import Endpoint
-from otel_ingest.http1 import SWEEP_INTERVAL_S, BoundedProtocol
+from otel_ingest.connections import SWEEP_INTERVAL_S
+from otel_ingest.http1_bounds import KEEP_ALIVE_S, Bounds, TooMuchError
+from otel_ingest.sockets import BACKLOG, address_of
 from otel_ingest.tls import Certificates
 
 # uvicorn checks should_exit every 100 ms; requests in flight may take until then.
-_KEEP_ALIVE_S = 75
 _START_TIMEOUT_S = 10.0
-_BACKLOG = 2048
 _CONNECTIONS_MAX = 8_192
 
 
-class AddressInUseError(OSError):
-    """An endpoint that another program listens on; the text names the setting to change."""
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection; at most ``_CONNECTIONS_MAX`` of its listener, any other is closed as it comes."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._bounds = Bounds()
+        self._refused = False
 
-def bind(endpoint: Endpoint, setting: str, *, shared: bool = False) -> socket.socket:
-    """Return a listening socket for ``endpoint``; port 0 picks a free one. Raises AddressInUseError.
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, or close it: there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > _CONNECTIONS_MAX:
+            self._refused = True
+            transport.abort()
 
-    ``shared``: other processes of ours listen there too, and the kernel gives each connection to one of them.
-    """
-    sock = _bound(endpoint, setting, shared=shared)
-    sock.listen(_BACKLOG)
-    sock.setblocking(False)  # noqa: FBT003
-    return sock
+    def data_received(self, data: bytes) -> None:
+        """Take what came."""
+        if self._refused:
+            return
+        self._bounds.received(len(data), idle=self.cycle is None or self.cycle.response_complete)
+        super().data_received(data)
+        try:
+            self._bounds.parsed()
+        except TooMuchError:
+            self.send_400_response("")
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Answer a peer that has sent all it wants to; TLS cannot be closed by half."""
+        cycle = self.cycle
+        if self.scheme == "http" and cycle is not None and not cycle.response_complete and not cycle.more_body:
+            cycle.keep_alive = False
+            return True
+        return None
 
-def reserve(endpoint: Endpoint, setting: str) -> socket.socket:
-    """Return a socket that holds an address for ``bind(…, shared=True)`` of other processes. Raises AddressInUseError.
+    def pause_writing(self) -> None:
+        """Take note that answers are not read."""
+        self._bounds.unread()
+        super().pause_writing()
 
-    It does not listen. That nobody else does is tried first: a shared address would be shared with them.
-    """
-    alone = _bound(endpoint, setting, shared=False)
-    alone.close()
-    return _bound(endpoint, setting, shared=True)
+    def resume_writing(self) -> None:
+        """Take note that they are again."""
+        self._bounds.read()
+        super().resume_writing()
 
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._bounds.begun()
+        super().on_message_begin()
 
-def _bound(endpoint: Endpoint, setting: str, *, shared: bool) -> socket.socket:
-    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        sock.bind((endpoint.host, endpoint.port))
-    except OSError as error:
-        sock.close()
-        raise AddressInUseError(address_sentence(endpoint, setting, error.strerror)) from error
-    return sock
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the request's target."""
+        self._bounds.target(len(url))
+        super().on_url(url)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer."""
+        self._bounds.header(len(name) + len(value))
+        super().on_header(name, value)
 
-def address_sentence(endpoint: Endpoint, setting: str, why: str | None) -> str:
-    """Return what to say when ``endpoint`` cannot be listened on."""
-    flag = "--" + setting.replace("_", "-")
-    return (
-        f"cannot listen on {endpoint}: {(why or 'the address cannot be used').lower()}; choose another with "
-        f"{flag} or OTEL_INGEST_{setting.upper()} (port 0 picks a free one)"
-    )
+    def on_headers_complete(self) -> None:
+        """Start the request."""
+        self._bounds.headed(len(self.pipeline))
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._bounds.body()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the body."""
+        self._bounds.body()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request; uvicorn would read more of them although some wait."""
+        super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text, where ours says which bound it was
+        """Answer what is no HTTP, or too much of it, and close."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        self.transport.write(self._bounds.refusal())
+        self.transport.close()
+
+    def sweep(self, now: float) -> None:
+        """Close a connection whose headers do not come, or whose answers are not read."""
+        if (verdict := self._bounds.verdict(now)) is not None:
+            getattr(self.transport, verdict)()
 
 
 class _Server(uvicorn.Server):
@@ -86,7 +134,6 @@ class HttpListener:
         sock: socket.socket,
         *,
         drain_timeout_s: float,
-        connections_max: int = _CONNECTIONS_MAX,
         certificates: Certificates | None = None,
         websockets: bool = False,
     ) -> None:
@@ -97,13 +144,12 @@ class HttpListener:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=websockets,  # the receiver asks nobody where they come from
-                http=partial(BoundedProtocol, connections_max=connections_max),  # type: ignore[arg-type]
+                http=BoundedProtocol,
                 ws="wsproto" if websockets else "none",
                 lifespan="on",
-                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, int(drain_timeout_s)),
-                backlog=_BACKLOG,
+                backlog=BACKLOG,
                 ssl_context_factory=None if certificates is None else lambda *_: certificates.ssl_context(),
             )
         )
@@ -114,11 +160,6 @@ class HttpListener:
     def address(self) -> str:
         """host:port as bound, an IPv6 host in brackets."""
         return address_of(self._sock)
-
-    @property
-    def connections(self) -> list[BoundedProtocol]:
-        """Those that are open, but for WebSockets."""
-        return [one for one in list(self._server.server_state.connections) if isinstance(one, BoundedProtocol)]
 
     async def start(self) -> None:
         """Serve; return once requests are answered. Raises RuntimeError when the application does not start."""
@@ -143,11 +184,6 @@ class HttpListener:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             now = time.monotonic()
-            for connection in self.connections:
-                connection.sweep(now)
-
-
-def address_of(sock: socket.socket) -> str:
-    """Return host:port of a bound socket."""
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            for connection in list(self._server.server_state.connections):
+                if isinstance(connection, BoundedProtocol):
+                    connection.sweep(now)

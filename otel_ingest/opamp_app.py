@@ -3,16 +3,14 @@
 import asyncio
 import re
 
-from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from otel_ingest import errors
-from otel_ingest.http_app import Authorize, error_response
+from otel_ingest.body import in_time, read_body
+from otel_ingest.exports import Authorize
+from otel_ingest.http1 import HttpRequest
+from otel_ingest.http_app import Serve, respond_error
 from otel_ingest.opamp import BODY_BYTES_MAX, PATH, Exchanged, OpampServer
+from otel_ingest.request import PeerGoneError
 from otel_ingest.wire import Encoding
-from otel_ingest.wire.codings import Decompressor
 
 # A message is a few hundred bytes; who needs longer for it is gone.
 BODY_TIMEOUT_S = 10.0
@@ -23,71 +21,52 @@ _WAIT = re.compile(r"""(?:^|,)\s*wait\s*=\s*"?([0-9]{1,6})"?\s*(?=[,;]|$)""", re
 
 
 class OpampApp:
-    """Answers /v1/opamp; every other path is ``exports``' (both ASGI 3)."""
+    """Answers /v1/opamp; every other path is ``exports``'."""
 
-    def __init__(self, exports: ASGIApp, server: OpampServer, authorize: Authorize) -> None:
+    def __init__(self, exports: Serve, server: OpampServer, authorize: Authorize) -> None:
         self._exports = exports
         self._server = server
         self._authorize = authorize
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http" or scope["path"].rstrip("/") != PATH:
-            await self._exports(scope, receive, send)
+    async def serve(self, request: HttpRequest) -> None:
+        """Answer one request. Raises PeerGoneError: nobody is there to be answered."""
+        if request.path.rstrip("/") != PATH:
+            await self._exports(request)
             return
         try:
-            response = await self._answer(scope, receive)
+            answer, wish = await self._answer(request)
         except errors.IngestError as error:
-            response = error_response(error, Encoding.PROTOBUF)
-        except ClientDisconnect:
-            return
-        await response(scope, receive, send)
+            respond_error(request, error, Encoding.PROTOBUF)
+        else:
+            applied = (("preference-applied", f"wait={wish}"),) if answer.held else ()
+            request.respond(200, _MEDIA_TYPE, answer.body, applied)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        if scope["method"] != "POST":
-            raise errors.MethodNotAllowed(f"{scope['method']} is not allowed; OpAMP messages are POST")
-        headers = Headers(scope=scope)
-        await self._authorize(headers.get("authorization"))
-        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    async def _answer(self, request: HttpRequest) -> tuple[Exchanged, str]:
+        """Return the answer, and the seconds that the sender would wait for it."""
+        if request.method != b"POST":
+            raise errors.MethodNotAllowed(f"{request.method.decode()} is not allowed; OpAMP messages are POST")
+        await self._authorize(request.text(b"authorization"))
+        media_type = (request.text(b"content-type") or "").partition(";")[0].strip().lower()
         if media_type != _MEDIA_TYPE:
             raise errors.UnsupportedEncoding(
                 f"Content-Type {media_type[:100]!r} is not taken; send {_MEDIA_TYPE}", header="Content-Type"
             )
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                body = await _body(Request(scope, receive), headers)
-        except TimeoutError as error:
-            raise errors.MalformedRequest(f"the body did not end within {BODY_TIMEOUT_S:.0f} s") from error
-        wish = _WAIT.search(headers.get("prefer", "")[:_PREFER_CHARS_MAX])
+        coding = request.text(b"content-encoding") or "identity"
+        body = await in_time(request, read_body(request, coding, BODY_BYTES_MAX), BODY_TIMEOUT_S)
+        wish = _WAIT.search((request.text(b"prefer") or "")[:_PREFER_CHARS_MAX])
         if wish is None:
-            return Response((await self._server.exchange(body)).body, media_type=_MEDIA_TYPE)
-        answer = await self._held(body, float(wish[1]), receive)
-        applied = {"Preference-Applied": f"wait={wish[1]}"} if answer.held else None
-        return Response(answer.body, headers=applied, media_type=_MEDIA_TYPE)
+            return await self._server.exchange(body), ""
+        return await self._held(request, body, float(wish[1])), wish[1]
 
-    async def _held(self, body: bytes, wait_s: float, receive: Receive) -> Exchanged:
-        """Return the answer of a message that may wait. Raises ClientDisconnect when its sender does not any more."""
+    async def _held(self, request: HttpRequest, body: bytes, wait_s: float) -> Exchanged:
+        """Return the answer of a message that may wait. Raises PeerGoneError when its sender does not any more."""
         answer = asyncio.create_task(self._server.exchange(body, wait_s))
-        gone = asyncio.create_task(_gone(receive))
+        gone = asyncio.create_task(request.gone())
         try:
             await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
-                raise ClientDisconnect
+                raise PeerGoneError
             return answer.result()
         finally:
             answer.cancel()
             gone.cancel()
-
-
-async def _gone(receive: Receive) -> None:
-    """Return when the client has closed its connection."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _body(request: Request, headers: Headers) -> bytes:
-    """Return the decompressed body. Raises RequestTooLarge, UnsupportedEncoding, MalformedRequest."""
-    decompressor = Decompressor(headers.get("content-encoding", "identity"), BODY_BYTES_MAX)
-    pieces = [piece async for chunk in request.stream() for piece in decompressor.feed(chunk)]
-    decompressor.finish()
-    return b"".join(pieces)

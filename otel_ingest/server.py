@@ -12,11 +12,10 @@ import structlog
 
 from otel_ingest.batcher import Batcher
 from otel_ingest.config import Settings
+from otel_ingest.connections import TransportServer
 from otel_ingest.decoder import Decoder
 from otel_ingest.ending import end
-from otel_ingest.http2 import Http2Server
 from otel_ingest.levels import LevelConfigurations
-from otel_ingest.listener import HttpListener
 from storage.errors import StoreError
 
 _log = structlog.get_logger(__name__)
@@ -26,7 +25,7 @@ _MAINTENANCE_RETRY_S = 30.0
 # Whoever counts reads what was not added up yet, a row or more for each transaction.
 _COMPACT_EVERY_S = 60.0
 # Of drain_timeout_s: requests may be answered for so long; the rest is for what is queued then.
-TRANSPORTS_SHARE = 0.75
+_TRANSPORTS_SHARE = 0.75
 
 
 @dataclass(slots=True)
@@ -36,9 +35,8 @@ class Receiver:
     settings: Settings
     batcher: Batcher
     decoder: Decoder
-    http: HttpListener
-    grpc_server: Http2Server
-    grpc_address: str
+    http: TransportServer
+    grpc: TransportServer
     maintain: Callable[[datetime], Awaitable[Any]]
     compact: Callable[[], Awaitable[Any]]
     levels: LevelConfigurations
@@ -52,7 +50,7 @@ class Receiver:
         self._adding_up = asyncio.create_task(self._add_up())
         await self.levels.start()
         await self.http.start()
-        await self.grpc_server.start()
+        await self.grpc.start()
 
     async def stop(self) -> None:
         """Stop listening, answer and commit what was accepted, stop the upkeep. Takes drain_timeout_s at most."""
@@ -60,7 +58,8 @@ class Receiver:
         began_s = time.monotonic()
         await self.stop_draining()
         self.levels.release()
-        await asyncio.gather(self.http.stop(), self.grpc_server.stop(deadline_s * TRANSPORTS_SHARE))
+        grace_s = deadline_s * _TRANSPORTS_SHARE
+        await asyncio.gather(self.http.stop(grace_s), self.grpc.stop(grace_s))
         await self.batcher.close(max(1.0, deadline_s - (time.monotonic() - began_s)))
         await self.decoder.close()
         await self.levels.stop()

@@ -14,16 +14,17 @@ from prometheus_client import CollectorRegistry
 from otel_ingest.batcher import Batcher
 from otel_ingest.budget import Budget
 from otel_ingest.config import Endpoint
+from otel_ingest.connections import TransportServer
 from otel_ingest.decoder import Decoder
 from otel_ingest.durable import Durable
-from otel_ingest.grpc_server import Authorize, build_grpc_server
-from otel_ingest.http2 import Http2Server
-from otel_ingest.http_app import HttpApp
+from otel_ingest.exports import Authorize, Exports
+from otel_ingest.grpc_server import build_grpc_server
+from otel_ingest.http_app import build_http_server, http_app
 from otel_ingest.ingest import Ingest
 from otel_ingest.levels import no_configuration
 from otel_ingest.limits import Limits
-from otel_ingest.listener import HttpListener, address_of, bind
 from otel_ingest.rate_limit import ComponentRates
+from otel_ingest.sockets import bind
 from otel_ingest.stats import ReceiverStats
 from storage.api import Outcome, RowSink
 from storage.batch import Batch
@@ -65,8 +66,8 @@ class Rig:
     """The write side from transport to sink, without PostgreSQL."""
 
     grpc_address: str
-    grpc_server: Http2Server
-    http_listener: HttpListener
+    grpc_server: TransportServer
+    http_server: TransportServer
 
     def __init__(
         self, inflight_bytes: int = 256 * MIB, rate: int = 0, store: RowSink | None = None, **limits: Any
@@ -98,9 +99,10 @@ class Rig:
     async def grpc(self, authorize: Authorize = everyone, **limits: Any) -> AsyncIterator[grpc.aio.Channel]:
         """Serve gRPC; yield a channel of a stock client."""
         sock = bind(Endpoint("127.0.0.1:0"), "grpc_endpoint")
-        server = build_grpc_server(self.ingest, authorize, Limits(**limits), self.budget, no_configuration, sock)
+        exports = Exports(self.ingest, authorize, no_configuration)
+        server = build_grpc_server(exports, Limits(**limits), self.budget, sock)
         await server.start()
-        self.grpc_server, self.grpc_address = server, address_of(sock)
+        self.grpc_server, self.grpc_address = server, server.address
         options = [("grpc.max_send_message_length", -1)]
         try:
             async with grpc.aio.insecure_channel(self.grpc_address, options=options) as channel:
@@ -112,28 +114,25 @@ class Rig:
     async def http(self, authorize: Authorize = everyone, *, send_buffer: int = 0, **limits: Any) -> AsyncIterator[str]:
         """Serve HTTP; yield its host:port. ``send_buffer``: bytes that the kernel takes of unread answers."""
         bounds = Limits(**limits)
-        app = HttpApp(self.ingest, authorize, bounds, self.budget)
+        app = http_app(Exports(self.ingest, authorize, no_configuration), bounds)
         sock = bind(Endpoint("127.0.0.1:0"), "http_endpoint")
         if send_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        listener = HttpListener(app, sock, drain_timeout_s=5, connections_max=bounds.connections_max)
-        await listener.start()
-        self.http_listener = listener
+        self.http_server = build_http_server(app, bounds, self.budget, sock)
+        await self.http_server.start()
         try:
-            yield listener.address
+            yield self.http_server.address
         finally:
-            await listener.stop()
+            await self.http_server.stop(5)
 
     async def post(self, body: bytes, *headers: tuple[bytes, bytes]) -> int:
         """POST to /v1/logs; return the status."""
-        answers: list[Any] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body}
-
-        async def send(message: Any) -> None:
-            answers.append(message)
-
-        scope = {"type": "http", "method": "POST", "path": "/v1/logs", "headers": headers, "http_version": "1.1"}
-        await HttpApp(self.ingest, everyone, Limits(), self.budget)(scope, receive, send)
-        return int(answers[0]["status"])
+        sizes = () if b"content-length" in dict(headers) else ((b"content-length", b"%d" % len(body)),)
+        lines = (b"POST /v1/logs HTTP/1.1", *(b": ".join(one) for one in (*headers, *sizes)), b"", body)
+        async with self.http() as address:
+            host, port = address.split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"\r\n".join(lines))
+            answer = await asyncio.wait_for(reader.readline(), 20)
+            writer.close()
+        return int(answer.split()[1])

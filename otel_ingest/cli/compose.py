@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -30,20 +31,23 @@ from otel_ingest.config import Settings
 from otel_ingest.decoder import Decoder
 from otel_ingest.durable import Durable
 from otel_ingest.ending import bounded
+from otel_ingest.exports import Exports
 from otel_ingest.grpc_server import build_grpc_server
-from otel_ingest.http_app import HttpApp
+from otel_ingest.http_app import build_http_server, http_app
 from otel_ingest.ingest import Ingest
 from otel_ingest.levels import LevelConfigurations
 from otel_ingest.limits import Limits
-from otel_ingest.listener import HttpListener, address_of, bind, reserve
+from otel_ingest.listener import HttpListener
 from otel_ingest.opamp import OpampServer
 from otel_ingest.opamp_app import OpampApp
 from otel_ingest.rate_limit import ComponentRates
 from otel_ingest.redact import SecondLine
 from otel_ingest.redaction import shared_rules
-from otel_ingest.server import TRANSPORTS_SHARE, Receiver
+from otel_ingest.server import Receiver
+from otel_ingest.sockets import address_of, bind, reserve
 from otel_ingest.stats import ReceiverStats
 from otel_ingest.store_state import StoreState
+from otel_ingest.tls_settings import Side
 from storage import levels
 from storage.clearing import Eraser
 from storage.control import Control
@@ -111,7 +115,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Ready:
     )
     receiver = receiving.receiver
     return _ready(
-        settings, certificates, receiving.preparation, receiver.grpc_address, receiver.http.address, query.address
+        settings, certificates, receiving.preparation, receiver.grpc.address, receiver.http.address, query.address
     )
 
 
@@ -257,6 +261,11 @@ async def _prepare(preparation: Preparation, spooling: Spooling) -> None:
         spooling.state.away(str(error))
 
 
+def _tls(certificates: Listeners, side: Side) -> ssl.SSLContext | None:
+    own = certificates.get(side)
+    return None if own is None else own.ssl_context()
+
+
 def _receiver(
     settings: Settings,
     engine: AsyncEngine,
@@ -296,24 +305,17 @@ def _receiver(
     grpc_authorize = authorizer(gate.verify, needed=settings.ingest_needs_token(settings.grpc_endpoint))
     configurations = LevelConfigurations(partial(levels.active, engine))
     opamp = OpampServer(partial(levels.note_agents, engine), configurations)
-    own = certificates.get("grpc")
-    tls = own.ssl_context() if own is not None else None
-    grpc_server = build_grpc_server(ingest, grpc_authorize, limits, budget, configurations.hash_of, grpc_socket, tls)
-    app = OpampApp(HttpApp(ingest, http_authorize, limits, budget, configurations.hash_of), opamp, http_authorize)
-    http = HttpListener(
-        app,
-        http_socket,
-        drain_timeout_s=settings.drain_timeout_s * TRANSPORTS_SHARE,
-        connections_max=settings.connections_max,
-        certificates=certificates.get("http"),
+    grpc_exports, http_exports = (
+        Exports(ingest, authorize, configurations.hash_of) for authorize in (grpc_authorize, http_authorize)
     )
+    app = OpampApp(http_app(http_exports, limits), opamp, http_authorize)
+    grpc_tls, http_tls = _tls(certificates, "grpc"), _tls(certificates, "http")
     return Receiver(
         settings,
         batcher,
         decoder,
-        http,
-        grpc_server,
-        address_of(grpc_socket),
+        build_http_server(app.serve, limits, budget, http_socket, http_tls),
+        build_grpc_server(grpc_exports, limits, budget, grpc_socket, grpc_tls),
         preparation.upkeep,
         preparation.compact,
         configurations,

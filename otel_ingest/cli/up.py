@@ -19,7 +19,7 @@ from otel_ingest.cli.common import DatabaseUrl, DataDir, load_settings
 from otel_ingest.cli.spooling import SpoolUnusableError
 from otel_ingest.cli.supervisor import WorkerFailedError
 from otel_ingest.config import Settings
-from otel_ingest.listener import AddressInUseError
+from otel_ingest.sockets import AddressInUseError
 from otel_ingest.tls import TlsError
 from storage.errors import StoreError
 

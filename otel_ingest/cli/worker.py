@@ -19,7 +19,7 @@ from otel_ingest.cli.access import Access
 from otel_ingest.cli.certificates import open_certificates
 from otel_ingest.cli.common import load_settings
 from otel_ingest.cli.spooling import readiness
-from otel_ingest.listener import bind
+from otel_ingest.sockets import bind
 
 _log = structlog.get_logger(__name__)
 

@@ -18,7 +18,8 @@ from starlette.applications import Starlette
 
 from mcp_tools.loki.routes import Loki
 from otel_ingest.config import Endpoint
-from otel_ingest.listener import HttpListener, bind
+from otel_ingest.listener import HttpListener
+from otel_ingest.sockets import bind
 from storage import tokens
 from storage.query.regex import RegexError, to_postgresql
 from storage.reader import Reader

@@ -21,7 +21,8 @@ from mcp_tools.language import expression
 from mcp_tools.loki.routes import Loki
 from mcp_tools.page.tail import events, place_after
 from otel_ingest.config import Endpoint
-from otel_ingest.listener import HttpListener, bind
+from otel_ingest.listener import HttpListener
+from otel_ingest.sockets import bind
 from storage import tokens
 from storage.columns import LOG_RECORDS
 from storage.filters import LogQuery

@@ -12,8 +12,9 @@ from starlette.responses import Response
 
 from otel_ingest.config import Endpoint
 from otel_ingest.export.send import Sender, SendError
-from otel_ingest.listener import HttpListener, bind
+from otel_ingest.listener import HttpListener
 from otel_ingest.signals import LOGS
+from otel_ingest.sockets import bind
 from tests.factories import log_record, logs_request
 
 

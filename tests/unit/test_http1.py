@@ -11,13 +11,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from otel_ingest import errors, http1, listener
+from otel_ingest import connections, errors, http1_bounds
 from otel_ingest.wire.codings import Decompressor
+from tests.factories import log_record, logs_request
 from tests.rig import BODY, MIB, Rig
 
 WAIT_S = 20
 HEAD = b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
 GOOD = HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+OTHER = logs_request([log_record(), log_record()]).SerializeToString()
 OK = b"HTTP/1.1 200 OK"
 
 
@@ -100,8 +102,8 @@ async def test_what_is_no_http_is_told_as_a_status() -> None:
 @pytest.mark.parametrize("sent", [b"", HEAD, b"\r\n", GOOD + HEAD], ids=["nothing", "some", "a line", "the next ones"])
 async def test_headers_that_do_not_come(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is closed after a while, however the headers trickle; a request under way is not."""
-    monkeypatch.setattr(http1, "HEADER_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(listener, "SWEEP_INTERVAL_S", 0.05)
+    monkeypatch.setattr(http1_bounds, "HEADER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(connections, "SWEEP_INTERVAL_S", 0.05)
     async with rig_that_stores().http() as address, connected(address) as (reader, writer):
         writer.write(sent)
         trickling = asyncio.create_task(trickle(writer, b"X-a: b\r\n" if sent.endswith(HEAD) else b""))
@@ -114,8 +116,8 @@ async def test_headers_that_do_not_come(sent: bytes, monkeypatch: pytest.MonkeyP
 
 async def test_silence_after_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty line stops uvicorn's own clock, not ours."""
-    monkeypatch.setattr(http1, "HEADER_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(listener, "SWEEP_INTERVAL_S", 0.05)
+    monkeypatch.setattr(http1_bounds, "HEADER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(connections, "SWEEP_INTERVAL_S", 0.05)
     async with rig_that_stores().http() as address, connected(address) as (reader, writer):
         writer.write(GOOD)
         assert (await reader.read(65536)).startswith(OK)
@@ -172,10 +174,152 @@ async def test_a_body_that_breaks_off(how: str) -> None:
     assert rig.sink.rows == 1
 
 
+async def test_what_was_whole_before_damage_is_answered() -> None:
+    """Two exports and then noise, in one write: 200, 200, 400, and the end."""
+    rig = rig_that_stores()
+    async with rig.http() as address, connected(address) as (reader, writer):
+        writer.write(GOOD + GOOD + b"noise\r\n\r\n")
+        answers = await everything(reader)
+
+    assert [line.split()[1] for line in answers.split(b"\r\n") if line.startswith(b"HTTP/")] == [b"200", b"200", b"400"]
+    assert rig.requests() == {("http", "accepted"): 2}
+
+
+@pytest.mark.parametrize("extra", [b"Connection: close\r\n", b""])
+async def test_an_early_answer_is_read_by_a_peer_that_still_sends(extra: bytes) -> None:
+    """413 before the body: the rest is taken and dropped, for a close would take the answer away with it."""
+    async with rig_that_stores().http(body_bytes_max=MIB) as address, connected(address) as (reader, writer):
+        writer.write(HEAD + extra + b"Content-Length: %d\r\n\r\n" % (20 * MIB))
+        for _ in range(20):
+            writer.write(bytes(MIB))
+            await writer.drain()
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert (b"connection: close" in answer) == bool(extra)
+        if not extra:
+            await reader.readuntil(b"limit is 1048576")
+            writer.write(GOOD)
+            assert (await reader.read(65536)).startswith(OK)
+
+
+async def test_expecting_peers_are_told() -> None:
+    """100 when the body is wanted; a refusal without it ends the connection: nobody knows what would follow."""
+    rig = rig_that_stores()
+    asking = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    async with rig.http(body_bytes_max=MIB) as address:
+        async with connected(address) as (reader, writer):
+            writer.write(asking % len(BODY))
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(BODY)
+            assert (await reader.read(65536)).startswith(OK)
+        async with connected(address) as (reader, writer):
+            writer.write(asking % (2 * MIB))
+            answer = await everything(reader)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close\r\n" in answer
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
+        b"Content-Type: text/plain\r\n",
+    ],
+    ids=["h2c, as Java's client", "websocket", "the first of two types counts"],
+)
+async def test_what_clients_add(head: bytes) -> None:
+    """An offer to speak something else is not taken, and costs neither the body nor the next request."""
+    rig = rig_that_stores()
+    requests = [HEAD + head + b"Content-Length: %d\r\n\r\n%s" % (len(body), body) for body in (BODY, OTHER)]
+    async with rig.http() as address, connected(address) as (reader, writer):
+        writer.write(b"".join(requests))
+        for _ in range(2):
+            answer = await reader.readuntil(b"content-length: 0\r\n\r\n")
+            assert answer.startswith(OK)
+    assert rig.sink.rows == 3
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    ],
+    ids=["CONNECT", "two transfer encodings", "two lengths"],
+)
+async def test_what_could_be_read_in_two_ways_is_refused(request_: bytes) -> None:
+    """A proxy in front might read it in the other one."""
+    async with rig_that_stores().http() as address, connected(address) as (reader, writer):
+        writer.write(request_)
+        assert (await everything(reader)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_request_under_way_outlives_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next request's headers do not come while this one is stored: it is answered, then the connection ends."""
+    monkeypatch.setattr(http1_bounds, "HEADER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connections, "SWEEP_INTERVAL_S", 0.05)
+    rig = Rig()
+    rig.batcher.start()
+    async with rig.http() as address, connected(address) as (reader, writer):
+        writer.write(GOOD + HEAD)
+        await asyncio.wait_for(rig.sink.entered.wait(), WAIT_S)
+        (connection,) = rig.http_server.connections
+        await rig.until(lambda: connection._deaf)
+        rig.sink.gate.set()
+        answer = await everything(reader)
+
+    assert answer.startswith(OK)
+    assert b"connection: close\r\n" in answer
+
+
+async def test_stopping_answers_what_was_accepted() -> None:
+    """A whole request, and one whose body is on its way; who has sent nothing is closed at once."""
+    rig = Rig()
+    rig.batcher.start()
+    async with (
+        rig.http() as address,
+        connected(address) as (idle, _),
+        connected(address) as (whole, writer),
+        connected(address) as (half, slow),
+    ):
+        writer.write(GOOD)
+        slow.write(GOOD[:-1])
+        await asyncio.wait_for(rig.sink.entered.wait(), WAIT_S)
+        await rig.until(lambda: sum(one._current is not None for one in rig.http_server.connections) == 2)
+        stopping = asyncio.create_task(rig.http_server.stop(WAIT_S))
+        assert await everything(idle) == b""
+        slow.write(GOOD[-1:])
+        rig.sink.gate.set()
+        for answer in (await everything(whole), await everything(half)):
+            assert answer.startswith(OK)
+            assert b"connection: close\r\n" in answer
+        await stopping
+
+    assert rig.requests() == {("http", "accepted"): 2}
+
+
+async def test_the_end_of_the_grace_ends_no_export() -> None:
+    """The connection is closed, nobody is answered; what was whole is still committed, counted and given back."""
+    rig = Rig()
+    rig.batcher.start()
+    async with rig.http() as address, connected(address) as (reader, writer):
+        writer.write(GOOD)
+        await asyncio.wait_for(rig.sink.entered.wait(), WAIT_S)
+        await rig.http_server.stop(0.01)
+        assert await everything(reader) == b""
+        rig.sink.gate.set()
+        await rig.until(rig.requests)
+
+    assert rig.requests() == {("http", "accepted"): 1}
+    assert rig.budget.used_bytes == 0
+
+
 async def test_a_peer_that_never_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests by the thousand whose answers nobody reads: the connection ends, others are served."""
-    monkeypatch.setattr(http1, "UNREAD_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(listener, "SWEEP_INTERVAL_S", 0.05)
+    monkeypatch.setattr(http1_bounds, "UNREAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(connections, "SWEEP_INTERVAL_S", 0.05)
     async with rig_that_stores().http(send_buffer=4096) as address:
         host, port = address.split(":")
         sock = socket.socket()

@@ -16,7 +16,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes
 
-from otel_ingest import errors, http2
+from otel_ingest import connections, errors, http2
 from tests.factories import log_record, logs_request
 from tests.rig import BODY, EXPORT, MIB, Rig, status_of
 
@@ -285,7 +285,7 @@ async def test_a_peer_that_never_lets_the_answer_through(monkeypatch: pytest.Mon
 async def test_a_peer_that_never_reads_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood of pings whose answers nobody reads: reading stops, then the connection ends; others are served."""
     monkeypatch.setattr(http2, "UNREAD_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(http2, "_SWEEP_INTERVAL_S", 0.05)
+    monkeypatch.setattr(connections, "SWEEP_INTERVAL_S", 0.05)
     rig = good()
     async with rig.grpc() as channel, peer(rig) as client:
         for _ in range(1_000):
@@ -330,7 +330,7 @@ async def test_headers_are_bounded() -> None:
 
 async def test_silent_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that says nothing, and one without a call for long; not one with a call under way."""
-    monkeypatch.setattr(http2, "_SWEEP_INTERVAL_S", 0.05)
+    monkeypatch.setattr(connections, "SWEEP_INTERVAL_S", 0.05)
     monkeypatch.setattr(http2, "_PREFACE_TIMEOUT_S", 0.2)
     rig = good()
     async with rig.grpc():

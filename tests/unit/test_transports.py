@@ -11,7 +11,7 @@ import pytest
 from otel_ingest import errors
 from otel_ingest.answers import TABLE
 from otel_ingest.batcher import FLUSH_BYTES_MAX
-from otel_ingest.http2_stream import PeerGoneError
+from otel_ingest.request import PeerGoneError
 from otel_ingest.wire.codings import PIECE_BYTES_MAX, Decompressor
 from tests.factories import batch_of, log_row
 from tests.rig import BODY, EXPORT, MIB, Rig
@@ -37,7 +37,7 @@ async def test_a_sender_that_goes_away_is_counted_as_stored(how: str) -> None:
             linger = struct.pack("ii", 1, 0)  # a reset: who only ends his side is still answered
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             writer.transport.abort()
-            await rig.until(lambda: not rig.http_listener.connections)
+            await rig.until(lambda: not rig.http_server.connections)
             rig.sink.gate.set()
             await rig.until(rig.requests)
     else:
