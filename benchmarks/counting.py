@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.own_store import own_store
 from storage import rollups
 from storage.batch import Batch
 from storage.columns import LOG_RECORDS, SPANS, TelemetryTable
+from storage.config import StorageConfig
+from storage.engine import write_engine, writers_of
 from storage.sink import PostgresSink
 from tests.factories import batch_of, log_row, now_us, span_row
 
@@ -54,7 +56,7 @@ def spans(chance: random.Random) -> Batch:
     ], SPANS)  # fmt: skip
 
 
-async def _nothing(*_: Any) -> None:
+def _nothing(*_: Any) -> None:
     return None
 
 
@@ -67,21 +69,21 @@ def cpu_s(backend: int) -> float:
 async def measure(engine: AsyncEngine, table: TelemetryTable, blocks: int) -> None:
     """Print one line of the table."""
     chance = random.Random(1)
-    sink, store = PostgresSink(engine), rollups.store
-    async with engine.connect() as connection:
+    sink, storing = PostgresSink(engine), rollups.storing
+    async with writers_of(engine).connect() as connection:
         backend = int(await connection.scalar(text("SELECT pg_backend_pid()")) or 0)
     took: dict[bool, list[float]] = {True: [], False: []}
     make = spans if table is SPANS else logs
     for n in range(blocks + 1):
         for counted in random.Random(n).sample((True, False), 2):
             batches = [make(chance) for _ in range(BATCHES)]
-            rollups.store = store if counted else _nothing  # type: ignore[assignment]
+            rollups.storing = storing if counted else _nothing  # type: ignore[assignment]
             began = cpu_s(backend)
             for batch in batches:
                 await sink.write([batch])
             if n:  # the first ones make partitions and plans
                 took[counted].append((cpu_s(backend) - began) / BATCHES * 1000)
-    rollups.store = store
+    rollups.storing = storing
     with_them, without = (statistics.median(took[counted]) for counted in (True, False))
     print(f"| {table.name} | {without:.2f} | {with_them:.2f} | {with_them - without:+.2f} |", flush=True)
 
@@ -89,7 +91,7 @@ async def measure(engine: AsyncEngine, table: TelemetryTable, blocks: int) -> No
 async def run(blocks: int) -> None:
     """Measure against a PostgreSQL of its own."""
     async with own_store() as server:
-        engine = create_async_engine(server.url, pool_size=1, max_overflow=0)
+        engine = write_engine(StorageConfig(server.url, writers=1))
         print("| a batch of 512 | without, ms | with roll-ups, ms | more, ms |\n|---|---|---|---|")
         for table in (LOG_RECORDS, SPANS):
             await measure(engine, table, blocks)

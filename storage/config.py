@@ -27,7 +27,7 @@ class StorageConfig:
     role: str | None = None
     """A role that each connection takes on; None: the one of the URL."""
     writers: int = 2
-    """Connections that COPY at the same time; three more are for upkeep, counts and tokens."""
+    """Connections that COPY at the same time; four more are for upkeep, counts, tokens and new days."""
     readers: int = 4
     """Connections for reading at the same time."""
     read_timeout_s: float = 10.0

@@ -14,13 +14,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from psycopg import AsyncConnection as PsycopgConnection
 from psycopg import errors as pg
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from storage import lock_keys
+from storage import lock_keys, writing
 from storage.config import Windows
 from storage.dberrors import translate
 from storage.errors import RetryableStoreError
@@ -193,9 +192,11 @@ class Digests:
             phase = ring.phase(at_us)
             tables = list(phase.tables)
             while tables and left:
-                at_us, xid, claimed = await _one(
+                claim = await writing.execute(
                     connection, _claim_in(ring, tables[0]), _parameters(ring, phase, left, some)
                 )
+                assert claim is not None  # noqa: S101 - the statement returns one row whatever happens
+                at_us, xid, claimed = claim
                 if not phase.since_us <= at_us < phase.until_us:
                     # Nothing was claimed: our idea of its clock was wrong. In a transaction that clock stands still.
                     self._ahead_us = at_us - _now_us()
@@ -268,18 +269,6 @@ def _parameters(ring: Ring, phase: Phase, digests: list[bytes], keys: Mapping[by
     if ring.has_content:
         parameters["contents"] = [keys[digest].content.hex() for digest in digests]
     return parameters
-
-
-async def _one(connection: AsyncConnection, statement: bytes, parameters: Mapping[str, object]) -> tuple[int, int, int]:
-    """Execute on the driver below: once a transaction, where SQLAlchemy's part is a third of a millisecond."""
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert isinstance(driver, PsycopgConnection)  # noqa: S101 - the engine is made for psycopg alone
-    async with driver.cursor() as cursor:
-        await cursor.execute(statement, parameters, prepare=True)
-        row = await cursor.fetchone()
-    assert row is not None  # noqa: S101 - the statement returns one row whatever happens
-    at_us, xid, claimed = row
-    return at_us, xid, claimed
 
 
 async def _look_up(connection: AsyncConnection, ring: Ring, table: str, digests: list[bytes]) -> dict[bytes, Earlier]:

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from psycopg.pq import Format
 from sqlalchemy import URL, event, make_url
+from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -21,12 +22,14 @@ __all__ = [
     "session_options",
     "sql_engine",
     "write_engine",
+    "writers_of",
 ]
 
 BINARY = "otel_ingest_binary"
 """Execution option: PostgreSQL sends the columns of the answer in their binary forms. Bytes are half as many then."""
 
 _COLD_URL = "otel_ingest_cold_url"
+_WRITERS = "otel_ingest_writers"
 # What a database or a role may have set otherwise, and what our SQL, COPY and the reading of answers rely on.
 _SESSION = {
     "timezone": "UTC",
@@ -76,17 +79,35 @@ def cold_url(connection: AsyncConnection) -> str:
 
 
 def write_engine(config: StorageConfig) -> AsyncEngine:
-    """Return the engine of the write side: a connection a writer, one each for upkeep, counts and tokens."""
-    engine = _engine(
-        config,
-        pool_size=config.writers + 3,
-        timeout_s=config.write_timeout_s,
-        lock_timeout=_ms(config.lock_timeout_s),
-        # A receiver that is frozen inside a transaction must not keep its keys from others for ever.
-        idle_in_transaction_session_timeout=_ms(config.write_timeout_s),
+    """Return the engine of the write side: a connection each for upkeep, counts, tokens and the making of days.
+
+    With it come, and go, those of the writers (``writers_of``).
+    """
+    engine, writers = (
+        _engine(
+            config,
+            pool_size=size,
+            timeout_s=config.write_timeout_s,
+            asks_first=not writes,
+            isolation_level="AUTOCOMMIT" if writes else None,
+            lock_timeout=_ms(config.lock_timeout_s),
+            # A receiver that is frozen inside a transaction must not keep its keys from others for ever.
+            idle_in_transaction_session_timeout=_ms(config.write_timeout_s),
+        )
+        for size, writes in ((4, False), (config.writers, True))
     )
-    event.listen(engine.sync_engine, "connect", _make_durable)
+    for each in (engine, writers):
+        event.listen(each.sync_engine, "connect", _make_durable)
+    event.listen(engine.sync_engine, "engine_disposed", lambda _: writers.sync_engine.dispose())
+    engine.update_execution_options(**{_WRITERS: writers})
     return engine
+
+
+def writers_of(engine: AsyncEngine) -> AsyncEngine:
+    """Return the connections of a write engine's writers, who say BEGIN themselves (``storage.writing``)."""
+    writers = engine.sync_engine.get_execution_options()[_WRITERS]
+    assert isinstance(writers, AsyncEngine)  # noqa: S101 - it is ours
+    return writers
 
 
 def read_engine(config: StorageConfig) -> AsyncEngine:
@@ -139,7 +160,13 @@ def _in_binary(_connection: object, cursor: Any, *rest: Any) -> None:
 
 
 def _engine(
-    config: StorageConfig, *, pool_size: int, timeout_s: float, asks_first: bool = True, **settings: str
+    config: StorageConfig,
+    *,
+    pool_size: int,
+    timeout_s: float,
+    asks_first: bool = True,
+    isolation_level: IsolationLevel | None = None,
+    **settings: str,
 ) -> AsyncEngine:
     if config.role is not None:
         settings["role"] = config.role
@@ -149,6 +176,7 @@ def _engine(
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=asks_first,
+        isolation_level=isolation_level,
         pool_timeout=config.connect_timeout_s,
         hide_parameters=True,
         execution_options={_COLD_URL: config.cold_url},

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from psycopg import AsyncConnection as PsycopgConnection
 from sqlalchemy import (
     CTE,
     BigInteger,
@@ -42,6 +41,7 @@ from storage.counts import NAME_CHARS_MAX, ROOT_KINDS, SERVING_KINDS, Counts, is
 from storage.dberrors import translate
 from storage.latency import CELL
 from storage.models import log_records, spans
+from storage.writing import Statement
 
 MINUTES_AN_HOUR = 60
 COUNT_BYTES = 4
@@ -79,18 +79,13 @@ _FORGET = text("SELECT otel_ingest_forget_counts(:table, :since, :until)")
 _FORGET_SPANS = text("SELECT otel_ingest_forget_spans(:since, :until)")
 
 
-async def store(connection: AsyncConnection, table: TelemetryTable, counts: Counts) -> None:
-    """Add what a transaction stored, in the transaction: one statement, on the driver below (see ``digests``)."""
+def storing(table: TelemetryTable, counts: Counts) -> Statement | None:
+    """Return the statement that adds to the counts what its transaction stored; None where nothing is counted."""
     if not counts or table.name not in COUNTED:
-        return
+        return None
     if table.name == spans.name:
-        statement, columns = _STORE_SPANS, [*_by_status(counts), *_by_name(counts)]
-    else:
-        statement, columns = _STORE_LOGS, _columns((*key, cell[0]) for key, cell in counts.items())
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert isinstance(driver, PsycopgConnection)  # noqa: S101 - the engine is made for psycopg alone
-    async with driver.cursor() as cursor:
-        await cursor.execute(statement, columns, prepare=True)
+        return _STORE_SPANS, [*_by_status(counts), *_by_name(counts)]
+    return _STORE_LOGS, _columns((*key, cell[0]) for key, cell in counts.items())
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> list[str]:

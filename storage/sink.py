@@ -1,7 +1,6 @@
 """Step 6: batches -> COPY, COMMIT. When ``write`` returns, the rows are durable and readers see them."""
 
 import asyncio
-import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
@@ -9,15 +8,16 @@ import psycopg
 from psycopg import AsyncConnection as PsycopgConnection
 from psycopg import errors as pg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from storage import partitions, rollups, spooled
+from storage import partitions, rollups, spooled, writing
 from storage.api import Outcome
 from storage.batch import COPY_HEADER, COPY_TRAILER, Batch
 from storage.config import Windows
-from storage.dberrors import is_data_error, is_stale_plan, may_be_committed, reason, translate
-from storage.digests import Digests, KeysBusyError
-from storage.errors import OutcomeUnknown, RetryableStoreError
+from storage.dberrors import is_data_error, reason, translate
+from storage.digests import Claimed, Digests, KeysBusyError
+from storage.engine import writers_of
+from storage.errors import RetryableStoreError
 from storage.interning import Interned, insert, unknown
 from storage.rejected import RejectedBounds, RejectedRecords
 from storage.rows import ResourceRow
@@ -37,6 +37,7 @@ class PostgresSink:
         self, engine: AsyncEngine, windows: Windows | None = None, rejected: RejectedBounds | None = None
     ) -> None:
         self._engine = engine
+        self._writers = writers_of(engine)
         self._digests = Digests(windows or Windows())
         self._rejected = RejectedRecords(rejected or RejectedBounds())
         self._days: dict[str, set[int]] = {}
@@ -102,32 +103,39 @@ class PostgresSink:
         self, work: Work, store: Callable[[AsyncConnection, Work], Awaitable[list[Interned]]]
     ) -> None:
         """Claim the keys, store, COMMIT; what is known of the store is learnt only then."""
-        work.begin()
-        async with self._engine.connect() as connection:
-            transaction = await connection.begin()
+        async with self._writers.connect() as connection:
             try:
-                work.spooled(await spooled.claim(connection, work.spool_places()))
-                claimed = await self._digests.claim(connection, work.keys())
-                work.claimed(claimed)
+                claimed = await self._claim(connection, work)
                 new = await store(connection, work)
-                await rollups.store(connection, work.batches[0].table, work.counts())
                 await self._digests.note_rejected(connection, claimed, work.rejected_by_key())
                 if work.has_rejected and self._rejected.on:
                     await self._rejected.keep(connection, await asyncio.to_thread(work.describe_rejected))
                 named = await reference(connection, claimed.xid) if claimed.xid else ""
+                counting = rollups.storing(work.batches[0].table, work.counts())
                 work.committing(named)
             except BaseException as error:
-                await _undo(transaction)
-                if is_stale_plan(error):
-                    await connection.invalidate()
+                await writing.undo(connection, error)
                 raise
-            try:
-                await transaction.commit()
-            except (psycopg.Error, SQLAlchemyError, OSError) as error:
-                if not may_be_committed(error):
-                    raise
-                raise OutcomeUnknown("the connection broke during COMMIT", transaction=named) from error
+            await writing.commit(connection, counting, named)
         self._remember(work.batches, new)
+
+    async def _claim(self, connection: AsyncConnection, work: Work) -> Claimed:
+        """Begin and claim the keys; on a session that ended since it was last used, begin again on another one."""
+        while True:
+            work.begin()
+            may_be_gone = await writing.was_used(connection)
+            try:
+                if places := work.spool_places():
+                    await writing.begin(connection)
+                    work.spooled(await spooled.claim(connection, places))
+                claimed = await self._digests.claim(connection, work.keys())
+                await writing.begin(connection)
+            except (psycopg.Error, DBAPIError) as error:
+                if not (may_be_gone and await writing.gone(connection, error)):
+                    raise
+            else:
+                work.claimed(claimed)
+                return claimed
 
     async def _store(self, connection: AsyncConnection, work: Work) -> list[Interned]:
         """Resources, scopes, rows; return what was new."""
@@ -156,12 +164,6 @@ class PostgresSink:
                     self._known.move_to_end(identifier)
         while len(self._known) > _KNOWN_IDS_MAX:
             self._known.popitem(last=False)
-
-
-async def _undo(transaction: AsyncTransaction) -> None:
-    """Roll back; what broke the transaction is the error to hear of, not that it cannot be rolled back any more."""
-    with contextlib.suppress(psycopg.Error, SQLAlchemyError, OSError):
-        await transaction.rollback()
 
 
 async def _insert_one_by_one(connection: AsyncConnection, rows: Sequence[Interned]) -> dict[bytes, str]:

@@ -1,11 +1,14 @@
 """Each request once: by content and by name, in one call, over periods, after rejections, aborts and lost answers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage import digests, spooled, transactions
 from storage import sink as sink_module
@@ -134,46 +137,47 @@ async def test_an_aborted_attempt_claims_nothing(engine: AsyncEngine, other_engi
     assert await count(engine) == 2
 
 
-async def test_a_commit_without_an_answer_is_found_again(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection breaks after COMMIT arrived: writing again stores nothing, and is no duplicate for its sender."""
+@pytest.mark.parametrize("found", ["committed", "aborted"])
+async def test_a_commit_without_an_answer(engine: AsyncEngine, breaking_commit: Callable[..., Any], found: str) -> None:
+    """The connection breaks after COMMIT arrived, or before: stored once, and no duplicate to its sender."""
     sink = PostgresSink(engine)
     batch = request()
-    commit = AsyncTransaction.commit
 
-    async def commit_then_break(self: AsyncTransaction) -> None:
-        await commit(self)
-        raise ConnectionResetError
+    with breaking_commit(arrives=found == "committed"), pytest.raises(OutcomeUnknown) as caught:
+        await sink.write([batch])
 
-    with monkeypatch.context() as patched:
-        patched.setattr(AsyncTransaction, "commit", commit_then_break)
-        with pytest.raises(OutcomeUnknown) as caught:
-            await sink.write([batch])
-
-    assert await transactions.outcome_of(engine, caught.value.transaction) == "committed"
+    assert await transactions.outcome_of(engine, caught.value.transaction) == found
     assert await sink.write([batch]) == [Outcome()]
     assert (await sink.write([request()]))[0].duplicate_age_s is not None
     assert await count(engine) == 2
 
 
-async def test_a_commit_that_never_arrived_is_stored_by_the_next_attempt(
-    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The connection breaks before COMMIT arrived: writing again stores it."""
-    sink = PostgresSink(engine)
-    batch = request()
+@pytest.fixture
+def breaking_commit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return what lets connections break within a with block as COMMIT is sent, before or after it ``arrives``."""
+    execute, leave = psycopg.AsyncCursor.execute, psycopg.AsyncPipeline.__aexit__
 
-    async def break_down(self: AsyncTransaction) -> None:
-        await self.rollback()
-        raise ConnectionResetError
+    async def cut_off(self: psycopg.AsyncCursor, query: bytes, *arguments: Any, **more: Any) -> psycopg.AsyncCursor:
+        if query == b"COMMIT":
+            self.connection.pgconn.finish()
+        return await execute(self, query, *arguments, **more)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(AsyncTransaction, "commit", break_down)
-        with pytest.raises(OutcomeUnknown) as caught:
-            await sink.write([batch])
+    async def leave_and_cut_off(self: psycopg.AsyncPipeline, *arguments: Any) -> None:
+        await leave(self, *arguments)
+        if self.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            self.pgconn.finish()
+            raise ConnectionResetError
 
-    assert await transactions.outcome_of(engine, caught.value.transaction) == "aborted"
-    assert await sink.write([batch]) == [Outcome()]
-    assert await count(engine) == 2
+    @contextlib.contextmanager
+    def breaking(*, arrives: bool) -> Iterator[None]:
+        with monkeypatch.context() as patched:
+            if arrives:
+                patched.setattr(psycopg.AsyncPipeline, "__aexit__", leave_and_cut_off)
+            else:
+                patched.setattr(psycopg.AsyncCursor, "execute", cut_off)
+            yield
+
+    return breaking
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,110 @@
 """What a write costs PostgreSQL, and what it must not take for the same: found as faults in other stores."""
 
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+
+import psycopg
 import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from storage import rollups
+from storage.api import Outcome
 from storage.columns import LOG_RECORDS, SPANS, TelemetryTable
+from storage.config import StorageConfig
+from storage.engine import write_engine, writers_of
+from storage.errors import RetryableStoreError
+from storage.keys import request_key
 from storage.rows import Row
 from storage.sink import PostgresSink
-from tests.factories import batch_of, log_row, span_row
+from storage.writing import driver_of
+from tests.factories import batch_of, log_row, now_us, span_row
+
+# BEGIN and the claim of keys, COPY and its acceptance, its end, the counts and COMMIT. A key at the begin of a period
+# is claimed in two tables.
+ROUND_TRIPS = 4
+
+
+@pytest.fixture
+async def one_writer(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Yield a write engine whose writer has one session."""
+    engine = write_engine(StorageConfig(database_url, writers=1))
+    yield engine
+    await engine.dispose()
+
+
+async def wire(engine: AsyncEngine, sink: PostgresSink, row: Row, table: TelemetryTable, to: Path) -> list[str]:
+    """Write requests; return the last one's messages, ``F …`` ours and ``B …`` PostgreSQL's, as libpq has them."""
+    for n in range(4):
+        batch = batch_of([row] * 500, table)
+        batch.key = request_key(table.name, n.to_bytes())
+        if n == 3:
+            async with writers_of(engine).connect() as connection:
+                driver = await driver_of(connection)
+            with to.open("wb") as file:
+                driver.pgconn.trace(file.fileno())
+                driver.pgconn.set_trace_flags(psycopg.pq.Trace.SUPPRESS_TIMESTAMPS)
+                assert await sink.write([batch]) == [Outcome()]
+                driver.pgconn.untrace()
+        else:
+            assert await sink.write([batch]) == [Outcome()]
+    trace = await asyncio.to_thread(to.read_text)
+    return [f"{side} {kind}" for side, kind in re.findall(r"^([FB])\t\d+\t(\w+)", trace, re.MULTILINE)]
+
+
+@pytest.mark.parametrize(
+    ("table", "row"), [(LOG_RECORDS, log_row(time=now_us())), (SPANS, span_row(time=now_us()))], ids=["logs", "spans"]
+)
+async def test_a_transaction_takes_four_round_trips(
+    one_writer: AsyncEngine, table: TelemetryTable, row: Row, tmp_path: Path
+) -> None:
+    """Counted at the wire, by libpq: how often we wait for an answer, and no message that could be spared."""
+    messages = await wire(one_writer, PostgresSink(one_writer), row, table, tmp_path / "trace")
+
+    sides = [message[0] for message in messages]
+    assert sides[0] == "F"
+    assert sum(pair == ("F", "B") for pair in pairwise(sides)) <= ROUND_TRIPS
+    assert messages.count("F Sync") == 2
+    assert messages.count("F Parse") == 2  # BEGIN and COMMIT: all others are prepared
+    assert messages.count("B CopyInResponse") == 1
+
+
+async def test_a_session_that_ended_while_it_was_idle_costs_nothing(one_writer: AsyncEngine) -> None:
+    """Nobody asks it before whether it is alive: the transaction begins on another, and its sender sees nothing."""
+    sink = PostgresSink(one_writer)
+    for n in range(3):
+        batch = batch_of([log_row()])
+        batch.key = request_key("logs", n.to_bytes())
+        assert await sink.write([batch]) == [Outcome()]
+        async with writers_of(one_writer).connect() as connection:
+            pid = (await driver_of(connection)).info.backend_pid
+        async with one_writer.begin() as connection:
+            assert await connection.scalar(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+
+    async with one_writer.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM log_records")) == 3
+
+
+@pytest.mark.parametrize("action", ["SELECT 1 / 0", "SELECT 'x'::xid8"])
+async def test_counts_that_fail_are_no_unknown_outcome(
+    one_writer: AsyncEngine, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    """They go with COMMIT, and their own error says that nothing is committed."""
+    sink = PostgresSink(one_writer)
+    batch = batch_of([log_row()])
+    batch.key = request_key("logs", b"body")
+    with monkeypatch.context() as patched:
+        patched.setattr(rollups, "storing", lambda *_: (action.encode(), []))
+        with pytest.raises(RetryableStoreError) as caught:
+            await sink.write([batch])
+
+    assert type(caught.value) is RetryableStoreError
+    assert await sink.write([batch]) == [Outcome()]
+    async with one_writer.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM log_records")) == 1
 
 
 @pytest.mark.parametrize(("table", "row"), [(LOG_RECORDS, log_row()), (SPANS, span_row())])
@@ -22,10 +119,10 @@ async def test_statements_do_not_grow_with_the_rows(engine: AsyncEngine, table: 
         def note(*arguments: object, into: list[str] = statements) -> None:
             into.append(str(arguments[2]))
 
-        event.listen(engine.sync_engine, "before_cursor_execute", note)
+        event.listen(writers_of(engine).sync_engine, "before_cursor_execute", note)
         rows = [row._replace(trace_id=n.to_bytes(16), span_id=n) for n in range(1, size + 1)]
         await sink.write([batch_of(rows, table)])
-        event.remove(engine.sync_engine, "before_cursor_execute", note)
+        event.remove(writers_of(engine).sync_engine, "before_cursor_execute", note)
         counts.append(len(statements))
 
     assert counts[0] == counts[1]
