@@ -102,28 +102,30 @@ def _ring(name: str, window_s: float, period_s: float, *, has_content: bool) -> 
 
 
 @cache
-def _claim_in(ring: Ring, table: str) -> bytes:
-    """Return the claim in one table; it claims nothing when the transaction began outside of the phase.
+def _claim_in(ring: Ring, tables: tuple[str, ...]) -> bytes:
+    """Return the claim in the tables of a phase; it claims nothing when the transaction began outside of the phase.
 
-    A row that is past the window (its table was not emptied yet) is as good as none. What comes back is one row,
-    whatever happened: how many were claimed, the clock, and the number of the transaction.
+    A row that is past the window (its table was not emptied yet) is as good as none. What is claimed in the first table
+    is claimed in the second, in the order of digests once more. What comes back is one row, whatever happened: the
+    clock, the number of the transaction, and how many were claimed in each table.
     """
     more, array, update = ("", "", "")
     if ring.has_content:
         more, array, update = ", content", ", CAST(%(contents)s AS uuid[])", "content = excluded.content, "
-    return f"""
-WITH claimed AS (
-  INSERT INTO {table} AS d (digest{more}, time, rejected)
-  SELECT digest{more}, now(), 0 FROM unnest(CAST(%(digests)s AS uuid[]){array}) AS u (digest{more})
-  WHERE CAST(extract(epoch FROM now()) * 1000000 AS bigint) BETWEEN %(since)s AND %(until)s
+    source = f"""unnest(CAST(%(digests)s AS uuid[]){array}) AS u (digest{more})
+  WHERE CAST(extract(epoch FROM now()) * 1000000 AS bigint) BETWEEN %(since)s AND %(until)s"""
+    claims = []
+    for n, table in enumerate(tables):
+        claims.append(f"""claimed_{n} AS (
+  INSERT INTO {table} AS d (digest{more}, time, rejected) SELECT digest{more}, now(), 0 FROM {source}
   ON CONFLICT (digest) DO UPDATE SET {update}time = excluded.time, rejected = 0
     WHERE d.time <= now() - make_interval(secs => %(window)s)
-  RETURNING digest
-)
-SELECT CAST(extract(epoch FROM now()) * 1000000 AS bigint) AS at_us,
-       CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS xid,
-       (SELECT count(*) FROM claimed) AS claimed
-""".encode()  # noqa: S608 - the name of a table of ours
+  RETURNING digest{more})""")  # noqa: S608 - the name of a table of ours
+        source = f"claimed_{n} ORDER BY digest"
+    counts = ", ".join(f"(SELECT count(*) FROM claimed_{n})" for n in range(len(tables)))  # noqa: S608
+    return f"""WITH {", ".join(claims)}
+SELECT CAST(extract(epoch FROM now()) * 1000000 AS bigint), CAST(CAST(pg_current_xact_id() AS text) AS bigint), {counts}
+""".encode()  # noqa: S608
 
 
 @cache
@@ -189,28 +191,36 @@ class Digests:
         for ring, named in zip(self._rings, (False, True), strict=True):
             some = {key.digest: key for key in wanted if key.named is named}
             left = sorted(some)
-            phase = ring.phase(at_us)
-            tables = list(phase.tables)
-            while tables and left:
-                claim = await writing.execute(
-                    connection, _claim_in(ring, tables[0]), _parameters(ring, phase, left, some)
-                )
-                assert claim is not None  # noqa: S101 - the statement returns one row whatever happens
-                at_us, xid, claimed = claim
-                if not phase.since_us <= at_us < phase.until_us:
-                    # Nothing was claimed: our idea of its clock was wrong. In a transaction that clock stands still.
-                    self._ahead_us = at_us - _now_us()
-                    phase = ring.phase(at_us)
-                    tables = list(phase.tables)
+            if not left:
+                continue
+            at_us, xid, phase, claimed = await self._claim_in_phase(connection, ring, some, at_us)
+            for table, count in zip(phase.tables, claimed, strict=True):
+                if count == len(left) or not look_up:
                     continue
-                if claimed < len(left) and look_up:
-                    others = await _look_up(connection, ring, tables[0], left)
-                    if claimed + len(others) != len(left):
-                        raise RetryableStoreError("the keys changed while they were claimed")
-                    taken |= {some[digest]: earlier for digest, earlier in others.items()}
-                    left = [digest for digest in left if digest not in others]
-                del tables[0]
+                others = await _look_up(connection, ring, table, left)
+                if count + len(others) != len(left):
+                    raise RetryableStoreError("the keys changed while they were claimed")
+                taken |= {some[digest]: earlier for digest, earlier in others.items()}
+                left = [digest for digest in left if digest not in others]
         return Claimed(xid, at_us, taken)
+
+    async def _claim_in_phase(
+        self, connection: AsyncConnection, ring: Ring, keys: Mapping[bytes, RequestKey], at_us: int
+    ) -> tuple[int, int, Phase, tuple[int, ...]]:
+        """Claim in the tables of the phase at ``at_us``, or of the one it really is by PostgreSQL's clock.
+
+        Return that clock, the transaction's number, the phase, and how many were claimed in each of its tables.
+        """
+        while True:
+            phase = ring.phase(at_us)
+            parameters = _parameters(ring, phase, sorted(keys), keys)
+            row = await writing.execute(connection, _claim_in(ring, phase.tables), parameters)
+            assert row is not None  # noqa: S101 - the statement returns one row whatever happens
+            at_us, xid, *claimed = row
+            if phase.since_us <= at_us < phase.until_us:
+                return at_us, xid, phase, tuple(claimed)
+            # Nothing was claimed: our idea of its clock was wrong. In a transaction that clock stands still.
+            self._ahead_us = at_us - _now_us()
 
     async def note_rejected(
         self, connection: AsyncConnection, claimed: Claimed, rejected: Mapping[RequestKey, int]

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from storage import rollups
 from storage.api import Outcome
 from storage.columns import LOG_RECORDS, SPANS, TelemetryTable
-from storage.config import StorageConfig
+from storage.config import StorageConfig, Windows
 from storage.engine import write_engine, writers_of
 from storage.errors import RetryableStoreError
 from storage.keys import request_key
@@ -23,8 +23,7 @@ from storage.sink import PostgresSink
 from storage.writing import driver_of
 from tests.factories import batch_of, log_row, now_us, span_row
 
-# BEGIN and the claim of keys, COPY and its acceptance, its end, the counts and COMMIT. A key at the begin of a period
-# is claimed in two tables.
+# BEGIN and the claim of keys, COPY and its acceptance, its end, the counts and COMMIT.
 ROUND_TRIPS = 4
 
 
@@ -58,11 +57,13 @@ async def wire(engine: AsyncEngine, sink: PostgresSink, row: Row, table: Telemet
 @pytest.mark.parametrize(
     ("table", "row"), [(LOG_RECORDS, log_row(time=now_us())), (SPANS, span_row(time=now_us()))], ids=["logs", "spans"]
 )
+@pytest.mark.parametrize("window_s", [0.001, 3600.0], ids=["one table of keys", "two tables of keys"])
 async def test_a_transaction_takes_four_round_trips(
-    one_writer: AsyncEngine, table: TelemetryTable, row: Row, tmp_path: Path
+    one_writer: AsyncEngine, table: TelemetryTable, row: Row, window_s: float, tmp_path: Path
 ) -> None:
     """Counted at the wire, by libpq: how often we wait for an answer, and no message that could be spared."""
-    messages = await wire(one_writer, PostgresSink(one_writer), row, table, tmp_path / "trace")
+    sink = PostgresSink(one_writer, Windows(unnamed_s=window_s))
+    messages = await wire(one_writer, sink, row, table, tmp_path / "trace")
 
     sides = [message[0] for message in messages]
     assert sides[0] == "F"
