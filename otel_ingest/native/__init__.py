@@ -109,8 +109,8 @@ available = library is not None
 
 # The seen ones are bits of a word.
 _JSON_FIELDS_MAX = 64
-# The most that protobuf takes of a byte of JSON: "1," is a fixed64.
-_BYTES_A_CHARACTER = 4
+# What protobuf takes of a byte of JSON: less than one but for long lists of numbers, where "1," is a fixed64.
+_BYTES_A_CHARACTER: tuple[int, ...] = (1, 4)
 
 
 def json_to_protobuf(body: bytes, tables: JsonTables, values_max: int) -> bytes | None:
@@ -119,12 +119,15 @@ def json_to_protobuf(body: bytes, tables: JsonTables, values_max: int) -> bytes 
     ``values_max``: how deep AnyValues may nest.
     """
     assert library is not None  # noqa: S101 - asked for only where it is available
-    size = _BYTES_A_CHARACTER * len(body) + 64
-    buffer = bytearray(size)
-    used = library.otel_ingest_json(
-        body, len(body), tables.entries, tables.messages, values_max, address_of(buffer), size
-    )
-    return bytes(memoryview(buffer)[:used]) if used >= 0 else None
+    for bytes_a_character in _BYTES_A_CHARACTER:
+        size = bytes_a_character * len(body) + 64
+        buffer = bytearray(size)
+        used = library.otel_ingest_json(
+            body, len(body), tables.entries, tables.messages, values_max, address_of(buffer), size
+        )
+        if used >= 0:
+            return bytes(memoryview(buffer)[:used])
+    return None
 
 
 def address_of(buffer: bytearray) -> int:

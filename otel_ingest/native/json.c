@@ -40,12 +40,19 @@ static void message(Reader *r, int index);
 
 static void bad(Reader *r) { r->out.bad = 1, r->at = r->end; }
 
-static uint8_t peek(Reader *r) {
+static uint8_t behind_space(Reader *r) {
   while (r->at < r->end && (*r->at == ' ' || *r->at == '\n' || *r->at == '\t' || *r->at == '\r')) r->at++;
   return r->at < r->end ? *r->at : 0;
 }
 
-static void expect(Reader *r, uint8_t c) {
+static inline uint8_t peek(Reader *r) {
+  const uint8_t *at = r->at;
+  if (r->end - at < 2) return behind_space(r);
+  if (*at > ' ') return *at;
+  return *at == ' ' && at[1] > ' ' ? *++r->at : behind_space(r);
+}
+
+static inline void expect(Reader *r, uint8_t c) {
   if (peek(r) == c)
     r->at++;
   else
@@ -58,10 +65,28 @@ static int literal(Reader *r, const char *word) {
   return r->at += size, 1;
 }
 
+/* How many of 8 bytes stand before the first that is beyond ASCII, below a space, a quote or a backslash. */
+static inline int plain8(uint64_t v) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  uint64_t quote = v ^ (ONES * '"'), slash = v ^ (ONES * '\\');
+  uint64_t special =
+      (v | ((v - ONES * 0x20) & ~v) | ((quote - ONES) & ~quote) | ((slash - ONES) & ~slash)) & HIGH;
+  /* A borrow may mark bytes behind the first one, never before it. */
+  return special ? __builtin_ctzll(special) / 8 : 8;
+#else
+  return special8(v) ? 0 : 8;
+#endif
+}
+
 /* A string without escapes, as it stands; an escape, or what is no text, is bad. */
 static Bytes plain_string(Reader *r) {
   expect(r, '"');
   const uint8_t *start = r->at;
+  uint64_t eight;
+  for (int size = 8; size == 8 && r->end - r->at >= 8; r->at += size) {
+    memcpy(&eight, r->at, 8);
+    size = plain8(eight);
+  }
   while (r->at < r->end && *r->at != '"') {
     if (*r->at < 0x20 || *r->at >= 0x80 || *r->at == '\\') {
       bad(r);
@@ -74,8 +99,14 @@ static Bytes plain_string(Reader *r) {
   return found;
 }
 
-static int hex_digit(uint8_t c) {
-  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+/* What a hexadecimal digit stands for; -1: none. */
+static inline int hex_digit(uint8_t c) {
+  static const int8_t above[256] = {
+      ['0'] = 1, ['1'] = 2, ['2'] = 3, ['3'] = 4, ['4'] = 5, ['5'] = 6, ['6'] = 7, ['7'] = 8, ['8'] = 9, ['9'] = 10,
+      ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+      ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+  };
+  return above[c] - 1; /* a table: which digit it is, no branch foresees */
 }
 
 /* Four hexadecimal digits, or -1. */
@@ -122,11 +153,15 @@ static void string(Reader *r) {
   expect(r, '"');
   while (r->at < r->end && *r->at != '"' && room(&r->out, 8)) {
     uint64_t eight;
-    if (r->end - r->at >= 8 && (memcpy(&eight, r->at, 8), !special8(eight))) {
-      memcpy(r->out.at, &eight, 8);
-      r->at += 8, r->out.at += 8;
-    } else if (*r->at >= 0x80) {
-      int size = character(r->at, r->end);
+    int size = 0;
+    if (r->end - r->at >= 8) {
+      memcpy(&eight, r->at, 8), memcpy(r->out.at, &eight, 8);
+      size = plain8(eight);
+      r->at += size, r->out.at += size;
+    }
+    if (size) continue;
+    if (*r->at >= 0x80) {
+      size = character(r->at, r->end);
       if (!size) return bad(r);
       put(&r->out, r->at, size);
       r->at += size;
@@ -193,7 +228,11 @@ static void skip(Reader *r) {
 
 /* ---- protobuf ---- */
 
-static void put_varint(Out *out, uint64_t value) {
+static inline void put_varint(Out *out, uint64_t value) {
+  if (value < 0x80 && room(out, 1)) {
+    *out->at++ = (uint8_t)value;
+    return;
+  }
   uint8_t bytes[10];
   int size = 0;
   do bytes[size++] = (uint8_t)(value & 0x7f) | (value > 0x7f ? 0x80 : 0);
@@ -213,8 +252,12 @@ static uint8_t *delimited(Out *out) {
   return out->at;
 }
 
-static void delimited_is(Out *out, uint8_t *start) {
+static inline void delimited_is(Out *out, uint8_t *start) {
   int64_t size = out->at - start;
+  if (size < 0x80 && !out->bad) {
+    start[-1] = (uint8_t)size;
+    return;
+  }
   uint8_t bytes[10];
   Out length = {bytes, bytes + 10, 0};
   put_varint(&length, (uint64_t)size);
@@ -269,7 +312,8 @@ static void hex(Reader *r) {
   Bytes digits = plain_string(r);
   if ((digits.end - digits.at) % 2) return bad(r);
   uint8_t *start = delimited(&r->out);
-  for (; digits.at < digits.end && room(&r->out, 1); digits.at += 2) {
+  if (!room(&r->out, (digits.end - digits.at) / 2)) return;
+  for (; digits.at < digits.end; digits.at += 2) {
     int high = hex_digit(digits.at[0]), low = hex_digit(digits.at[1]);
     if (high < 0 || low < 0) return bad(r);
     *r->out.at++ = (uint8_t)(high << 4 | low);
@@ -344,12 +388,19 @@ static void array(Reader *r, const Entry *entry) {
   if (start) delimited_is(&r->out, start);
 }
 
+static inline int same(const uint8_t *a, const uint8_t *b, int64_t size) {
+  uint64_t first[2], last[2];
+  if (size < 8 || size > 16) return !memcmp(a, b, (size_t)size);
+  memcpy(first, a, 8), memcpy(first + 1, b, 8), memcpy(last, a + size - 8, 8), memcpy(last + 1, b + size - 8, 8);
+  return first[0] == first[1] && last[0] == last[1];
+}
+
 static const Entry *entry_of(Reader *r, const Message *of, Bytes name, int *guess) {
   int64_t size = name.end - name.at;
   for (int i = 0; i < of->count; i++, ++*guess) {
     if (*guess >= of->count) *guess = 0;
     const Entry *entry = &r->entries[of->first + *guess];
-    if (entry->size == size && !memcmp(entry->name, name.at, (size_t)size)) return entry;
+    if (entry->size == size && same(entry->name, name.at, size)) return entry;
   }
   return NULL;
 }

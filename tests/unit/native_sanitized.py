@@ -43,7 +43,7 @@ def json(seed: int) -> int:
     """Read a request as JSON, sound or damaged."""
     generator = Generator(seed)
     body = json_body(generator.request(SIGNALS[seed % 3]))
-    for native._BYTES_A_CHARACTER in (0, 1, 4):
+    for native._BYTES_A_CHARACTER in ((0,), (0, 1), (4,)):
         protobuf_of(SIGNALS[seed % 3], generator.damaged(body) if seed % 4 else body, Limits())
     return 3
 
