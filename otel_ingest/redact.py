@@ -35,9 +35,9 @@ _NOTE_CHARS_MAX = 512
 # next item of a list (field 1): `--api-key` there is a name as well.
 _BETWEEN = "[^A-Za-z0-9]{0,2}"
 _REST = r"[A-Za-z0-9_.@$/:\[\] -]{0,64}[\x12\n]"
-# The boundary before a match in a rule's pattern; the tag of a text field, and its length, where a text begins.
+# The boundary before a match in a rule's pattern; the tag of a text field, and its length (a varint), where it begins.
 _BOUNDARY = re.compile(r"^\(\?:\^\|\[\^[^\]]*\]\)")
-_TEXT_START = r'[\n\x12\x1a"*b][\s\S]'
+_TEXT_START = r'[\n\x12\x1a"*b][\x80-\xff]{0,3}[\x00-\x7f]'
 _POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 
 
@@ -246,7 +246,7 @@ def _key_pattern(names: Mapping[str, Any], sql_keys: Iterable[str]) -> str:
     exact = "|".join(map(re.escape, alone))
     # A word ends where no small letter follows: tokenValue is two words, tokens is another one.
     ended = rf"[0-9]*(?:[\x12\n]|[^a-z\x00-\x1f]{_REST})"
-    return rf"(?:(?i:{terms})|{last}){ended}|(?i:{exact})\x12|[\x0a\x12][\x08-\x0b]\x18[\x80-\xff]{{6}}"
+    return rf"(?:(?i:{terms})|{last}){ended}|(?i:{exact})\x12|[\x0a\x12*][\x08-\x0b]\x18[\x80-\xff]{{6}}"
 
 
 def _value_pattern(rules: Mapping[str, Any]) -> str:

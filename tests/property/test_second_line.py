@@ -1,0 +1,102 @@
+"""What the rules would mask in a message, the search of its bytes finds: whatever the lengths, wherever it stands."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from instrumentation.tests import corpus
+from otel_ingest.encode.envelopes import value_of
+from otel_ingest.redact import SecondLine
+from otel_ingest.redaction import shared_rules
+
+RULES = shared_rules()
+LINE = SecondLine(RULES)
+_CASES = json.loads((Path(__file__).parents[2] / "instrumentation" / "redaction" / "vectors.json").read_text())["cases"]
+_TEXTS = [case["input"] for case in _CASES if case["place"] == "text" and "options" not in case]
+TEXTS = [*_TEXTS, *(planted.text for planted in corpus.secrets())]
+_NAMES, _PARAMETERS = RULES["names"], RULES["url_names"]
+WORDS = [*_NAMES["terms"], *_NAMES["last"], *_NAMES["exact"], *_NAMES["suffixes"], *RULES["sql"]["keys"]]
+WORDS += [*_PARAMETERS["always"], *_PARAMETERS["opaque"]]
+PREFIXES = ("", "", "db.", "user_", "x-", "my", "http.request.header.", "2", "App ")
+SUFFIXES = ("", "", "", "_1", "2", "Value", "_value", ".x", "-id", "s", "[0]", "Name")
+# On both sides of where a length takes a byte more.
+SIZES = (0, 0, 1, 100, 127, 128, 300, 17_000)
+
+
+def name(draw: random.Random) -> str:
+    """Return a name with a word of the rules, in any of the usual spellings."""
+    word = draw.choice((str.lower, str.upper, str.capitalize, str.title))(draw.choice(WORDS))
+    separators = "_-. " if draw.random() < 0.3 else ""
+    spelt = "".join(c + (draw.choice(separators) if separators and draw.random() < 0.2 else "") for c in word)
+    return draw.choice(PREFIXES) + spelt + draw.choice(SUFFIXES)
+
+
+def text(draw: random.Random) -> str:
+    """Return a text that may hold a secret, at its beginning, its end, or far within."""
+    noise = corpus.noise(str(draw.random()), draw.choice((3, 12, 40)))
+    pair = name(draw) + draw.choice(("=", ": ", " = ", "%3D", '":"')) + noise
+    padding = draw.choice(("x ", "aB3", "é", "\n")) * draw.choice(SIZES)
+    return draw.choice(("", padding)) + draw.choice((draw.choice(TEXTS), pair, noise)) + padding
+
+
+def value(draw: random.Random) -> Any:
+    """Return a value of any kind."""
+    kinds: tuple[Callable[[], Any], ...] = (
+        lambda: text(draw),
+        lambda: text(draw),
+        lambda: int(corpus.card(str(draw.random()))),
+        lambda: ["--" + name(draw), corpus.noise("a", 9), value(draw)],
+        lambda: {name(draw): value(draw)},
+        lambda: text(draw).encode(),
+        lambda: draw.choice((True, 12, 1.5, "", None)),
+    )
+    return draw.choice(kinds)()
+
+
+def log_record(draw: random.Random) -> tuple[bytes, set[str]]:
+    """Return the bytes of a record with one value in it, and the rules that match."""
+    record = LogRecord()
+    if draw.random() < 0.3:
+        record.body.CopyFrom(value_of(value(draw)))
+    else:
+        record.attributes.add(key=name(draw)).value.CopyFrom(value_of(value(draw)))
+    return record.SerializeToString(), LINE.log_record(record)
+
+
+def span(draw: random.Random) -> tuple[bytes, set[str]]:
+    """Return the bytes of a span with one text or value somewhere, and the rules that match."""
+    span = Span()
+    holder = draw.choice((span, span.events.add(), span.links.add()))
+    if draw.random() < 0.4:
+        holder.attributes.add(key=name(draw)).value.CopyFrom(value_of(value(draw)))
+    elif draw.random() < 0.5:
+        span.status.message = text(draw)
+    else:
+        setattr(span, draw.choice(("name", "trace_state")), text(draw))
+    return span.SerializeToString(), LINE.span(span)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_what_is_masked_is_found_first(seed: int) -> None:
+    """Names in texts and keys, forms of secrets, parameters, numbers of cards; in long and short values."""
+    draw = random.Random(seed)  # noqa: S311 - reproducible on purpose
+    for make in (log_record, span) * 20:
+        data, rules = make(draw)
+        assert LINE.suspicious(data) or not rules, (rules, data[:300])
+
+
+def test_a_parameter_begins_a_long_text() -> None:
+    """A signed query, or an assertion of some kilobytes."""
+    for size in (100, 128, 20_000, 3_000_000):
+        record = LogRecord()
+        record.attributes.add(key="url.query").value.string_value = "SAMLResponse=" + "aB3" * (size // 3)
+        assert LINE.suspicious(record.SerializeToString())
+        assert LINE.log_record(record) == {"key"}
