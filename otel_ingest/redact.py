@@ -85,8 +85,13 @@ class SecondLine:
             whole = parse_whole(signal, body)
             whole.size_bytes = len(body)
         found = self.redact(signal, whole.message)
-        # Random ids look like secrets now and then: what nothing was found in is decoded as it came.
-        return (whole, found) if found else (parsed, found)
+        if not found:
+            return parsed, found  # random ids look like secrets now and then: decoded as it came
+        if parsed.form is Form.OUTLINE and whole.indexes is None:
+            # Its bytes again: the other records are decoded by compiled code.
+            whole = parse(signal, whole.message.SerializeToString(), encoding, limits)
+            whole.size_bytes = len(body)
+        return whole, found
 
     def redact(self, signal: Signal, message: Any) -> Found:
         """Mask what is secret in a request; return what it was."""
@@ -173,7 +178,10 @@ class SecondLine:
         for pair in pairs:
             rules: set[str] = set()
             try:
-                key, clean = self._redactor.field(pair.key, _plain(pair.value), rules)
+                value = _plain(pair.value)
+                if self._redactor.clean((), {pair.key: value}):
+                    continue
+                key, clean = self._redactor.field(pair.key, value, rules)
             except Exception:  # noqa: BLE001 - whatever it is: what could not be looked at is not kept
                 key, clean, rules = pair.key, FAILED, {f"{pair.key}:failed"}
             if rules:

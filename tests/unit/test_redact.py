@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
+from otel_ingest.decoding import Decoding
 from otel_ingest.encode.envelopes import value_of
 from otel_ingest.encode.json_format import to_json
 from otel_ingest.limits import Limits
@@ -179,6 +180,38 @@ def test_what_cannot_be_parsed_and_may_hold_a_secret_is_not_kept() -> None:
     assert LINE.original(LOGS, record.SerializeToString() + b"\xff", Encoding.PROTOBUF) == b""
     assert LINE.original(LOGS, b"harmless\xff", Encoding.PROTOBUF) == b"harmless\xff"
     assert LINE.original(LOGS, b'{"password": ', Encoding.JSON) == b""
+
+
+def test_a_request_with_a_secret_is_decoded_as_quickly_as_any() -> None:
+    """Its masked bytes have the form that compiled code reads, and hold all that is not secret."""
+    request = everywhere()
+    body = request.SerializeToString()
+    LINE.redact(TRACES, request)
+
+    parsed, found = LINE.parse(TRACES, body, Encoding.PROTOBUF, Limits())
+    assert (parsed.form, set(found), parsed.size_bytes) == (Form.OUTLINE, {"unknown_service"}, len(body))
+
+    decodings = [
+        Decoding(TRACES, body, Encoding.PROTOBUF, Limits(), 0, LINE),
+        Decoding(TRACES, request.SerializeToString(), Encoding.PROTOBUF, Limits(), 0),
+    ]
+    while any(decoding.turn(1) for decoding in decodings):
+        pass
+    here, there = (decoding.decoded for decoding in decodings)
+    assert here.batch.rows == there.batch.rows
+    assert len(here.batch.rows) == 1
+    assert here.masked == found
+
+
+def test_a_damaged_request_with_a_secret_is_rejected_record_by_record() -> None:
+    """What could not be parsed stays named by its position."""
+    request = logs_request([log_record(body={"string_value": SECRET}), log_record(body={"string_value": "x" * 9})])
+    body = request.SerializeToString().replace(b"x" * 9, b"x" * 8 + b"\xff")
+
+    parsed, found = LINE.parse(LOGS, body, Encoding.PROTOBUF, Limits())
+
+    assert (parsed.form, found) == (Form.WHOLE, {"shop": {"aws_key": 1}})
+    assert (parsed.indexes, len(parsed.rejections)) == ([0], 1)
 
 
 def test_what_only_looks_suspicious_is_decoded_as_it_came() -> None:
