@@ -111,15 +111,15 @@ def _claim_in(ring: Ring, tables: tuple[str, ...]) -> bytes:
     """
     more, array, update = ("", "", "")
     if ring.has_content:
-        more, array, update = ", content", ", CAST(%(contents)s AS uuid[])", "content = excluded.content, "
-    source = f"""unnest(CAST(%(digests)s AS uuid[]){array}) AS u (digest{more})
-  WHERE CAST(extract(epoch FROM now()) * 1000000 AS bigint) BETWEEN %(since)s AND %(until)s"""
+        more, array, update = ", content", ", CAST($5 AS uuid[])", "content = excluded.content, "
+    source = f"""unnest(CAST($1 AS uuid[]){array}) AS u (digest{more})
+  WHERE CAST(extract(epoch FROM now()) * 1000000 AS bigint) BETWEEN CAST($2 AS bigint) AND CAST($3 AS bigint)"""
     claims = []
     for n, table in enumerate(tables):
         claims.append(f"""claimed_{n} AS (
   INSERT INTO {table} AS d (digest{more}, time, rejected) SELECT digest{more}, now(), 0 FROM {source}
   ON CONFLICT (digest) DO UPDATE SET {update}time = excluded.time, rejected = 0
-    WHERE d.time <= now() - make_interval(secs => %(window)s)
+    WHERE d.time <= now() - make_interval(secs => CAST($4 AS double precision))
   RETURNING digest{more})""")  # noqa: S608 - the name of a table of ours
         source = f"claimed_{n} ORDER BY digest"
     counts = ", ".join(f"(SELECT count(*) FROM claimed_{n})" for n in range(len(tables)))  # noqa: S608
@@ -215,8 +215,7 @@ class Digests:
             phase = ring.phase(at_us)
             parameters = _parameters(ring, phase, sorted(keys), keys)
             row = await writing.execute(connection, _claim_in(ring, phase.tables), parameters)
-            assert row is not None  # noqa: S101 - the statement returns one row whatever happens
-            at_us, xid, *claimed = row
+            at_us, xid, *claimed = (int(row.get_value(0, n) or 0) for n in range(row.nfields))
             if phase.since_us <= at_us < phase.until_us:
                 return at_us, xid, phase, tuple(claimed)
             # Nothing was claimed: our idea of its clock was wrong. In a transaction that clock stands still.
@@ -269,16 +268,21 @@ async def _clock_us(connection: AsyncConnection) -> int:
     return int((await connection.execute(_CLOCK)).scalar_one())
 
 
-def _parameters(ring: Ring, phase: Phase, digests: list[bytes], keys: Mapping[bytes, RequestKey]) -> dict[str, object]:
-    parameters: dict[str, object] = {
-        "digests": [digest.hex() for digest in digests],
-        "since": phase.since_us,
-        "until": phase.until_us - 1,
-        "window": ring.window_us / _US,
-    }
+def _parameters(ring: Ring, phase: Phase, digests: list[bytes], keys: Mapping[bytes, RequestKey]) -> list[bytes]:
+    parameters = [
+        _array(digests),
+        str(phase.since_us).encode(),
+        str(phase.until_us - 1).encode(),
+        str(ring.window_us / _US).encode(),
+    ]
     if ring.has_content:
-        parameters["contents"] = [keys[digest].content.hex() for digest in digests]
+        parameters.append(_array([keys[digest].content for digest in digests]))
     return parameters
+
+
+def _array(uuids: list[bytes]) -> bytes:
+    """Return the text of an array of uuids."""
+    return f"{{{','.join(map(bytes.hex, uuids))}}}".encode()
 
 
 async def _look_up(connection: AsyncConnection, ring: Ring, table: str, digests: list[bytes]) -> dict[bytes, Earlier]:

@@ -6,7 +6,6 @@ from typing import Any
 import orjson
 from psycopg.pq import Format
 from sqlalchemy import URL, event, make_url
-from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -89,7 +88,7 @@ def write_engine(config: StorageConfig) -> AsyncEngine:
             pool_size=size,
             timeout_s=config.write_timeout_s,
             asks_first=not writes,
-            isolation_level="AUTOCOMMIT" if writes else None,
+            says_begin=writes,
             lock_timeout=_ms(config.lock_timeout_s),
             # A receiver that is frozen inside a transaction must not keep its keys from others for ever.
             idle_in_transaction_session_timeout=_ms(config.write_timeout_s),
@@ -165,7 +164,7 @@ def _engine(
     pool_size: int,
     timeout_s: float,
     asks_first: bool = True,
-    isolation_level: IsolationLevel | None = None,
+    says_begin: bool = False,
     **settings: str,
 ) -> AsyncEngine:
     if config.role is not None:
@@ -176,7 +175,7 @@ def _engine(
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=asks_first,
-        isolation_level=isolation_level,
+        isolation_level="AUTOCOMMIT" if says_begin else None,
         pool_timeout=config.connect_timeout_s,
         hide_parameters=True,
         execution_options={_COLD_URL: config.cold_url},
@@ -186,6 +185,7 @@ def _engine(
             "connect_timeout": config.connect_timeout_s,
             "application_name": "otel-ingest",
             **NETWORK_THAT_SAYS_NOTHING,
+            **({"prepare_threshold": None} if says_begin else {}),
             "options": options,
         },
     )

@@ -1,34 +1,26 @@
 """The frame of a write transaction: how few round trips it takes, and which sessions it can rely on.
 
-BEGIN goes with the first statement and COMMIT with the last one, each pair in one round trip (libpq's pipeline mode).
+BEGIN goes with the first statement and COMMIT with the last one, each pair in one round trip (``storage.round_trip``).
 Sessions are of a pool of their own that does not ask them whether they are alive (``engine.writers_of``): one that
 ended while it was idle is noticed by its first statement, and the transaction begins on another, having stored nothing.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import psycopg
-from psycopg import AsyncConnection as PsycopgConnection
 from psycopg.pq import TransactionStatus
+from psycopg.pq.abc import PGresult
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.dberrors import is_disconnect, is_stale_plan, may_be_committed
 from storage.errors import OutcomeUnknown, RetryableStoreError
+from storage.round_trip import Statement, driver_of, round_trip
 
-Statement = tuple[bytes, Sequence[object]]
-"""SQL and its parameters."""
-
+_BEGIN: Statement = (b"BEGIN", ())
+_COMMIT: Statement = (b"COMMIT", ())
 _USED = "otel_ingest_used"
-
-
-async def driver_of(connection: AsyncConnection) -> PsycopgConnection[tuple[Any, ...]]:
-    """Return the psycopg connection below a SQLAlchemy one: SQLAlchemy's part of a statement is a third of a ms."""
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert isinstance(driver, PsycopgConnection)  # noqa: S101 - the engine is made for psycopg alone
-    return driver
 
 
 async def was_used(connection: AsyncConnection) -> bool:
@@ -39,31 +31,20 @@ async def was_used(connection: AsyncConnection) -> bool:
     return used
 
 
-async def execute(
-    connection: AsyncConnection, statement: bytes, parameters: Mapping[str, object] | Sequence[object]
-) -> tuple[Any, ...] | None:
-    """Execute a statement of a write transaction, with BEGIN where none is begun; return its first row."""
-    driver = await driver_of(connection)
-    async with driver.cursor() as cursor:
-        if _is_begun(driver):
-            await cursor.execute(statement, parameters, prepare=True)
-        else:
-            async with driver.pipeline():
-                await driver.execute(b"BEGIN", prepare=False)
-                await cursor.execute(statement, parameters, prepare=True)
-        return await cursor.fetchone()
+async def execute(connection: AsyncConnection, sql: bytes, parameters: Sequence[bytes]) -> PGresult:
+    """Execute a statement of a write transaction, with BEGIN where none is begun; return its result."""
+    statement = (sql, parameters)
+    return (await round_trip(connection, *([] if await _is_begun(connection) else [_BEGIN]), statement))[-1]
 
 
 async def begin(connection: AsyncConnection) -> None:
     """Begin where nothing did: for statements that do not go through ``execute``."""
-    driver = await driver_of(connection)
-    if not _is_begun(driver):
-        await driver.execute(b"BEGIN", prepare=False)
+    if not await _is_begun(connection):
+        await round_trip(connection, _BEGIN)
 
 
-def _is_begun(driver: PsycopgConnection[tuple[Any, ...]]) -> bool:
-    """Whether there is a transaction, or psycopg begins one by itself."""
-    return not driver.autocommit or driver.pgconn.transaction_status != TransactionStatus.IDLE
+async def _is_begun(connection: AsyncConnection) -> bool:
+    return (await driver_of(connection)).pgconn.transaction_status != TransactionStatus.IDLE
 
 
 async def gone(connection: AsyncConnection, error: BaseException) -> bool:
@@ -81,16 +62,10 @@ async def commit(connection: AsyncConnection, last: Statement | None, transactio
     ``transaction`` names it (``storage.transactions.reference``). Raises what PostgreSQL says of the last statement or
     of COMMIT, and nothing is committed; OutcomeUnknown where the session ended before it answered both.
     """
-    driver = await driver_of(connection)
     try:
-        async with driver.cursor() as cursor:
-            async with driver.pipeline():
-                if last is not None:
-                    await cursor.execute(*last, prepare=True)
-                # Where that one fails PostgreSQL does not look at this one.
-                committing = await driver.execute(b"COMMIT", prepare=False)
-            if committing.statusmessage != "COMMIT":
-                raise RetryableStoreError(f"PostgreSQL answered COMMIT with {committing.statusmessage}")
+        *_, committed = await round_trip(connection, *([] if last is None else [last]), _COMMIT)
+        if committed.command_status != b"COMMIT":
+            raise RetryableStoreError(f"PostgreSQL answered COMMIT with {committed.command_status!r}")
     except (psycopg.Error, OSError) as error:
         await undo(connection, error)
         if not may_be_committed(error):

@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from storage import digests, spooled, transactions
+from storage import digests, spooled, transactions, writing
 from storage import sink as sink_module
 from storage.api import Outcome
 from storage.batch import Batch
@@ -18,6 +18,7 @@ from storage.config import StorageConfig, Windows
 from storage.engine import write_engine
 from storage.errors import OutcomeUnknown
 from storage.keys import request_key
+from storage.round_trip import Statement, driver_of
 from storage.sink import PostgresSink
 from tests.factories import batch_of, log_row
 
@@ -155,26 +156,20 @@ async def test_a_commit_without_an_answer(engine: AsyncEngine, breaking_commit: 
 @pytest.fixture
 def breaking_commit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Return what lets connections break within a with block as COMMIT is sent, before or after it ``arrives``."""
-    execute, leave = psycopg.AsyncCursor.execute, psycopg.AsyncPipeline.__aexit__
+    trip = writing.round_trip
 
-    async def cut_off(self: psycopg.AsyncCursor, query: bytes, *arguments: Any, **more: Any) -> psycopg.AsyncCursor:
-        if query == b"COMMIT":
-            self.connection.pgconn.finish()
-        return await execute(self, query, *arguments, **more)
-
-    async def leave_and_cut_off(self: psycopg.AsyncPipeline, *arguments: Any) -> None:
-        await leave(self, *arguments)
-        if self.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE:
-            self.pgconn.finish()
-            raise ConnectionResetError
+    async def cut_off(connection: AsyncConnection, *statements: Statement, arrives: bool) -> list[Any]:
+        if (b"COMMIT", ()) not in statements:
+            return await trip(connection, *statements)
+        if arrives:
+            await trip(connection, *statements)
+        (await driver_of(connection)).pgconn.finish()
+        return await trip(connection, *statements)
 
     @contextlib.contextmanager
     def breaking(*, arrives: bool) -> Iterator[None]:
         with monkeypatch.context() as patched:
-            if arrives:
-                patched.setattr(psycopg.AsyncPipeline, "__aexit__", leave_and_cut_off)
-            else:
-                patched.setattr(psycopg.AsyncCursor, "execute", cut_off)
+            patched.setattr(writing, "round_trip", partial(cut_off, arrives=arrives))
             yield
 
     return breaking

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from storage import rollups
 from storage.api import Outcome
 from storage.batch import Batch
 from storage.config import StorageConfig
@@ -199,14 +200,25 @@ async def test_no_connection_left(database_url: str, engine: AsyncEngine, admin:
         await admin.execute(f"DROP ROLE {role}")
 
 
-async def test_a_plan_of_the_schema_before_a_migration(engine: AsyncEngine, admin: AsyncConnection) -> None:
-    """Statements that the connection has prepared return another type now: tried again on another connection."""
+async def test_a_plan_of_the_schema_before_a_migration(
+    engine: AsyncEngine, admin: AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours are planned anew, by PostgreSQL; one that returns another type now is tried again on another connection."""
+
+    async def alter(kind: str) -> None:
+        for n in range(3):
+            await admin.execute(f"ALTER TABLE request_digests_{n} ALTER COLUMN rejected TYPE {kind}")
+
     sink = PostgresSink(engine)
     for _ in range(8):
         await sink.write([request()])
-    for n in range(3):
-        await admin.execute(f"ALTER TABLE request_digests_{n} ALTER COLUMN rejected TYPE bigint")
+    await alter("bigint")
+    assert (await sink.write([request()]))[0].duplicate_age_s is not None
 
+    monkeypatch.setattr(rollups, "storing", lambda *_: (b"SELECT rejected FROM request_digests_0", ()))
+    for _ in range(2):
+        await sink.write([request()])
+    await alter("integer")
     with pytest.raises(RetryableStoreError, match="migrated"):
         await sink.write([request()])
     assert (await sink.write([request()]))[0].duplicate_age_s is not None
