@@ -95,7 +95,12 @@ class _GrpcCall:
     async def _message(self) -> bytes:
         """Return the one message of the request."""
         limit = self._limits.body_bytes_max
-        prefix, chunk = await self._prefix()
+        whole = self.request.take_whole()
+        if whole is not None:
+            if whole[:1] == b"\0" and int.from_bytes(whole[1:5]) == len(whole) - _PREFIX.size <= limit:
+                return whole[_PREFIX.size :]
+            self.request.lease.refund(len(whole))
+        prefix, chunk = await self._prefix(whole or b"")
         compressed, length = _PREFIX.unpack(prefix)
         if not compressed and length > limit:
             raise errors.RequestTooLarge(f"the message has {length} bytes, the limit is {limit}")
@@ -115,9 +120,8 @@ class _GrpcCall:
             raise errors.MalformedRequest(f"the message ends after {received} of {length} bytes")
         return body.finish()
 
-    async def _prefix(self) -> tuple[bytes, bytes]:
-        """Return the prefix of the message, and what came with it."""
-        data = b""
+    async def _prefix(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return the prefix of the message, and what came with it; ``data`` was read before."""
         while len(data) < _PREFIX.size:
             piece = await self.request.read()
             if piece is None:

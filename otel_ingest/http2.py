@@ -22,6 +22,7 @@ from hyperframe.frame import GoAwayFrame
 
 from otel_ingest.budget import Budget
 from otel_ingest.connections import TransportServer
+from otel_ingest.http2_headers import BlockDecoder, BlockEncoder, Heads
 from otel_ingest.http2_stream import HeaderList, Stream
 from otel_ingest.request import UNREAD_TIMEOUT_S, PeerGoneError
 
@@ -49,6 +50,9 @@ _RESETS_MAX = 200
 _CONFIG = H2Configuration(
     client_side=False,
     header_encoding=None,
+    # Checked by ``Heads``, once for all calls that have the same.
+    validate_inbound_headers=False,
+    normalize_inbound_headers=False,
     # gRPC's own rules are checked by the handler; ours are right by construction.
     validate_outbound_headers=False,
     normalize_outbound_headers=False,
@@ -66,6 +70,8 @@ class Connection(asyncio.Protocol):
         self._serve_one = serve
         self._transport: asyncio.Transport
         self._h2 = H2Connection(_CONFIG)
+        self._h2.decoder, self._h2.encoder = BlockDecoder(_HEADER_BYTES_MAX), BlockEncoder()
+        self._heads = Heads()
         self._streams: dict[int, Stream] = {}
         self._last_id = self._answered = self._resets = self._owed_bytes = 0
         self._greeted = self._draining = False
@@ -96,7 +102,6 @@ class Connection(asyncio.Protocol):
             },
         )
         self._h2.max_inbound_frame_size = _FRAME_BYTES_MAX
-        self._h2.decoder.max_header_list_size = _HEADER_BYTES_MAX
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(_CONNECTION_WINDOW_BYTES - _DEFAULT_WINDOW_BYTES)
         self._flush()
@@ -235,7 +240,13 @@ class Connection(asyncio.Protocol):
             self._reset(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         self._last_id = stream_id
-        stream = Stream(self, stream_id, headers, self._budget.lease())
+        try:
+            head = self._heads.checked(headers)
+        except ProtocolError:
+            self._resets += 1
+            self._reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
+            return
+        stream = Stream(self, stream_id, head, self._budget.lease())
         self._streams[stream_id] = stream
         stream.task = asyncio.create_task(self._serve(stream_id, stream))
 

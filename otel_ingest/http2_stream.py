@@ -26,8 +26,8 @@ class Link(Protocol):
 class Stream(Request):
     """One request and its answer."""
 
-    def __init__(self, connection: Link, stream_id: int, headers: HeaderList, lease: Lease) -> None:
-        super().__init__({bytes(name): bytes(value) for name, value in headers}, lease)
+    def __init__(self, connection: Link, stream_id: int, headers: dict[bytes, bytes], lease: Lease) -> None:
+        super().__init__(headers, lease)
         self._connection = connection
         self._id = stream_id
 

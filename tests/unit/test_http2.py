@@ -328,6 +328,26 @@ async def test_headers_are_bounded() -> None:
             assert await client.until(events.ConnectionTerminated)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [("te", "gzip"), ("connection", "close"), (":path", "/twice"), ("x-a", "with\nline"), ("x-A", "upper"), ("", "x")],
+    ids=["te", "connection", "pseudo", "line", "upper", "nameless"],
+)
+async def test_malformed_headers_cost_their_call(header: tuple[str, str]) -> None:
+    """RFC 9113, 8.1.1: the stream ends with PROTOCOL_ERROR, also where good ones of that connection are remembered."""
+    rig = good()
+    async with rig.grpc(), peer(rig) as client:
+        client.h2.config.validate_outbound_headers = client.h2.config.normalize_outbound_headers = False
+        for _ in range(2):
+            for extra in ((), (header,)):
+                stream = client.call(*extra)
+                if extra:
+                    assert (await client.until(events.StreamReset, stream)).error_code == 1
+                else:
+                    client.message(stream, BODY)
+                    assert await client.until(events.TrailersReceived, stream)
+
+
 async def test_silent_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that says nothing, and one without a call for long; not one with a call under way."""
     monkeypatch.setattr(connections, "SWEEP_INTERVAL_S", 0.05)
