@@ -1,6 +1,8 @@
 """Makes the two engines; nothing else may call ``create_async_engine``."""
 
 import contextlib
+import os
+import socket
 from typing import Any
 
 import orjson
@@ -28,6 +30,9 @@ BINARY = "otel_ingest_binary"
 """Execution option: PostgreSQL sends the columns of the answer in their binary forms. Bytes are half as many then."""
 
 _COLD_URL = "otel_ingest_cold_url"
+# By default 208 KiB, of which a quarter is left when we hear that there is room: 1 ms of COPY, and our event loop is
+# busy for longer. Linux doubles it and has a limit of its own (net.core.wmem_max); over TCP it finds a size by itself.
+_UNIX_SEND_BYTES = 1024 * 1024
 _WRITERS = "otel_ingest_writers"
 # What a database or a role may have set otherwise, and what our SQL, COPY and the reading of answers rely on.
 _SESSION = {
@@ -97,6 +102,7 @@ def write_engine(config: StorageConfig) -> AsyncEngine:
     )
     for each in (engine, writers):
         event.listen(each.sync_engine, "connect", _make_durable)
+    event.listen(writers.sync_engine, "connect", _widen)
     event.listen(engine.sync_engine, "engine_disposed", lambda _: writers.sync_engine.dispose())
     engine.update_execution_options(**{_WRITERS: writers})
     return engine
@@ -150,6 +156,13 @@ def _make_durable(connection: Any, _record: object) -> None:
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
         )
     connection.commit()
+
+
+def _widen(connection: Any, _record: object) -> None:
+    """Let the kernel take more of a COPY at once over a Unix socket."""
+    with socket.socket(fileno=os.dup(connection.driver_connection.pgconn.socket)) as sock:
+        if sock.family == socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNIX_SEND_BYTES)
 
 
 def _in_binary(_connection: object, cursor: Any, *rest: Any) -> None:
