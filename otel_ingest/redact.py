@@ -8,7 +8,7 @@ are searched with google-re2, which is linear and takes 1.1. Only a request with
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -20,7 +20,7 @@ from otel_ingest.decode.context import component_of
 from otel_ingest.encode.envelopes import value_of
 from otel_ingest.limits import Limits
 from otel_ingest.native.expressions import NotExpressibleError
-from otel_ingest.native.search import FirstLook
+from otel_ingest.native.search import Asking, FirstLook, Pattern
 from otel_ingest.redaction import DROPPED, FAILED, Redactor
 from otel_ingest.redaction.patterns import compile_pattern
 from otel_ingest.signals import LOGS, METRICS, TRACES, Signal
@@ -51,17 +51,22 @@ class SecondLine:
     def __init__(self, rules: Mapping[str, Any]) -> None:
         self._redactor = Redactor(rules)
         self._mask: str = rules["mask"]
-        keys = _key_pattern(rules["names"], rules["sql"]["keys"])
+        keys = _key_pattern(rules["names"])
         values = _value_pattern(rules)
-        # Two searches: together they are slower than each alone.
+        # Searches of their own: together they are slower than each alone.
         self._searches = (compile_pattern(keys), compile_pattern(values, "i"))
-        self._first = _first_look([(keys, False), (values, True)])
+        statements = f"(?:{'|'.join(map(re.escape, rules['sql']['keys']))})\\x12"
+        self._statements = compile_pattern(statements, "i")
+        self._first = _first_look([(keys, False), (values, True)], (statements, True), rules["sql"]["literal"])
 
     def suspicious(self, wire: bytes) -> bool:
-        """Return whether protobuf bytes may hold a secret; False is certain, but for names spelt to evade."""
+        """Return whether protobuf bytes may hold a secret; False is certain, but for names spelt to evade.
+
+        So may a statement; compiled code sees whether it is one without literals.
+        """
         if self._first is not None and native.available and self._first.clean(wire):
             return False
-        return any(search.search(wire) is not None for search in self._searches)
+        return any(search.search(wire) is not None for search in (*self._searches, self._statements))
 
     def _is_suspicious(self, message: Any) -> bool:
         return self.suspicious(message.SerializeToString())
@@ -231,16 +236,21 @@ def _record_type(signal: Signal) -> Any:
     return scopes.fields_by_number[2].message_type._concrete_class  # noqa: SLF001 - how protobuf names it
 
 
-def _first_look(patterns: Sequence[tuple[str, bool]]) -> FirstLook | None:
-    """Return the compiled first look for some patterns; None where there is no library, or not for these."""
+def _first_look(patterns: Sequence[Pattern], statements: Pattern, literal: str) -> FirstLook | None:
+    """Return the compiled first look; None where there is no library, or not for these patterns.
+
+    A statement counts where a literal is in it: of most there are placeholders alone.
+    """
+    if not native.available:
+        return None
     try:
-        return FirstLook(patterns) if native.available else None
+        return FirstLook(patterns, Asking([statements], FirstLook([(literal, False)])))
     except NotExpressibleError:
         return None
 
 
-def _key_pattern(names: Mapping[str, Any], sql_keys: Iterable[str]) -> str:
-    """Return the pattern of what no search by value finds in wire bytes: sensitive keys, statements, card numbers.
+def _key_pattern(names: Mapping[str, Any]) -> str:
+    """Return the pattern of what no search by value finds in wire bytes: sensitive keys, and card numbers.
 
     A key ends where the tag of its value (field 2) stands; an integer of 14 digits is a varint of 7 bytes or more
     behind the tag of ``int_value``.
@@ -249,7 +259,7 @@ def _key_pattern(names: Mapping[str, Any], sql_keys: Iterable[str]) -> str:
     terms = "|".join(_BETWEEN.join(map(re.escape, term)) for term in letters)
     last = "|".join(f"[^A-Za-z]{word}|{word.capitalize()}|{word.upper()}" for word in names["last"])
     # One that ends with a word that is looked for by itself is found by that: `http.request.header.cookie`.
-    whole = [*names["exact"], *sql_keys]
+    whole = names["exact"]
     alone = [name for name in whole if not any(name.endswith(word) for word in {*letters, *whole} - {name})]
     exact = "|".join(map(re.escape, alone))
     # A word ends where no small letter follows: tokenValue is two words, tokens is another one.

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from otel_ingest.native.build import library_path
 
 # That of the C sources: a library left from others is not used.
-_VERSION = 6
+_VERSION = 7
 
 
 class _Entry(ctypes.Structure):

@@ -14,7 +14,6 @@ from otel_ingest.native.expressions import (
     COMMON,
     WORD,
     Boundary,
-    Choice,
     InOrder,
     Node,
     NotExpressibleError,
@@ -38,14 +37,14 @@ class _Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """What patterns are made of: a mask of bytes, of followers, and whether it is late in a match, of each position.
+    """What patterns are made of: of each position a mask of bytes, one of followers, and whether it is late in a match.
 
-    Position 0 is before the first byte and behind the last.
+    Position 0 is before the first byte and behind the last. ``late``: 1, or 2 where a match ends that asks for a text.
     """
 
     takes: list[int]
     follow: list[int]
-    late: list[bool]
+    late: list[int]
 
     def classes(self) -> list[int]:
         """Return masks of bytes that no position tells apart; what most texts are made of comes first."""
@@ -64,16 +63,22 @@ class _Builder:
         self._looping: set[int] = set()
         self._loops = 0
 
-    def positions(self, nodes: Sequence[Node]) -> Positions:
+    def positions(self, nodes: Sequence[Node], asking: Sequence[Node]) -> Positions:
         """Return those of patterns, any of which may match. Raises NotExpressibleError."""
-        whole = self._part(Choice(list(nodes)))
-        if whole.empty:
-            raise NotExpressibleError("a pattern matches everywhere")
-        self.follow[0] = whole.first
-        self._follow(whole.last, 1)
+        asks = 0
+        for number, node in enumerate((*nodes, *asking)):
+            whole = self._part(node)
+            if whole.empty:
+                raise NotExpressibleError("a pattern matches everywhere")
+            self.follow[0] |= whole.first
+            self._follow(whole.last, 1)
+            asks |= whole.last if number >= len(nodes) else 0
+        if any(n in self._boundaries for n in bits(asks)):
+            raise NotExpressibleError("a name that ends with a boundary")
         for boundary in sorted(self._boundaries, reverse=True):
             self._resolve(boundary)
-        return Positions(self.takes, self.follow, self._late())
+        late = [2 if asks >> n & 1 else int(late) for n, late in enumerate(self._late())]
+        return Positions(self.takes, self.follow, late)
 
     def _position(self, taken: int) -> int:
         self.takes.append(taken)
@@ -171,9 +176,10 @@ def bits(mask: int) -> Iterator[int]:
         mask ^= lowest
 
 
-def positions_of(patterns: Sequence[tuple[str, bool]]) -> Positions:
+def positions_of(patterns: Sequence[tuple[str, bool]], asking: Sequence[tuple[str, bool]] = ()) -> Positions:
     """Return the positions of patterns, each with whether the case of its letters counts for nothing.
 
-    Raises NotExpressibleError.
+    ``asking``: those whose matches ask for the text behind them. Raises NotExpressibleError.
     """
-    return _Builder().positions([read(text, ignore_case=ignore) for text, ignore in patterns])
+    found, asking_ = ([read(text, ignore_case=ignore) for text, ignore in some] for some in (patterns, asking))
+    return _Builder().positions(found, asking_)

@@ -321,7 +321,7 @@ static void count_served(Slice *slice, const Counted *counted) {
 }
 
 /* That of these sources: __init__.py uses no other. */
-EXPORTED int32_t otel_ingest_version(void) { return 6; }
+EXPORTED int32_t otel_ingest_version(void) { return 7; }
 
 /* The records of a ScopeLogs or ScopeSpans message (field 2) from `at` to `end` in `data` -> their tuples, one behind
  * the other, as many as the slice takes.

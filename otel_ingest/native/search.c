@@ -3,19 +3,22 @@
  * A pattern is positions, as Glushkov has them: each takes some classes of bytes and is followed by others. Position 0 is
  * before the first and behind the last. States are sets of positions, one table for all. In a searching state a match
  * may begin at every byte, and only its first bytes are followed: so there are few thousand of them. Where a match is
- * past those, a confirming state follows it alone, beginning with the byte where the searching one stands.
+ * past those, a confirming state follows it alone, beginning with the byte where the searching one stands. A name's
+ * match may ask for the text that stands behind it as an AnyValue, which other patterns must match.
  */
-#include "out.h"
+#include "wire.h"
 
 enum { DEAD, FOUND, START, CLASSES = 128, HASHED = 1 << 16, IDS = 1 << 15, REACHED = 1 << 15 };
-enum { CONFIRMED_MIN = 4096 }; /* bytes, beside as many as are searched */
+enum { CONFIRMED_MIN = 4096 }; /* bytes, beside twice as many as are searched */
+enum { ASKS = 2 };
 
 /* Patterns, and room to make states in. */
 typedef struct {
-  const uint64_t (*takes)[(CLASSES + 63) / 64]; /* of each position, a bit a class */
+  const uint64_t (*takes)[CLASSES / 64]; /* of each position, a bit a class */
   const int32_t *first;                  /* where its followers begin in `follow`; one more than positions */
   const uint16_t *follow;                /* each position's sorted; 0 first, where a match may end there */
-  const uint8_t *late;                   /* of each position: 1 where a searching state leaves it to a confirming one */
+  const uint8_t *late;                   /* of each position: 1 where a searching state leaves it to a confirming one,
+                                            ASKS where a match ends that asks for a text */
   int32_t positions, classes;
   uint16_t *next;    /* of each state, for each class; REACHED is added where something is to be confirmed */
   uint16_t *confirm; /* of each searching state: with which it is confirmed, 0 for nothing */
@@ -23,7 +26,7 @@ typedef struct {
   uint16_t *sets;    /* the positions of all states */
   int32_t sets_size;
   int32_t *begins;  /* of each state, where its positions begin in `sets`; one more than states */
-  uint8_t *seeking; /* of each state: 1 where it is a searching one */
+  uint8_t *seeking; /* of each state: 1 where it is a searching one, ASKS where a match ends that asks for a text */
   uint16_t *hashed; /* HASHED */
   uint16_t *merged; /* as many as positions */
   int32_t used;     /* states there are, beginning with those that are named */
@@ -43,7 +46,7 @@ static int state(Patterns *p, int32_t size, int seeking) {
   if (!size) return seeking ? START : DEAD;
   uint32_t hash = 2166136261u ^ (uint32_t)seeking;
   for (int32_t i = 0; i < size; i++) {
-    if (ends(p, set[i])) return FOUND;
+    if (ends(p, set[i]) && p->late[set[i]] != ASKS) return FOUND;
     hash = (hash ^ set[i]) * 16777619u;
   }
   uint32_t slot = (hash ^ hash >> 15) % HASHED;
@@ -128,20 +131,27 @@ EXPORTED int32_t otel_ingest_states(Patterns *p) {
     }
   }
   for (int id = START; id < p->used; id++)
-    for (uint16_t *to = p->next + id * CLASSES; p->seeking[id] && to < p->next + (id + 1) * CLASSES; to++)
-      if (p->confirm[*to]) *to |= REACHED;
+    for (int32_t i = p->begins[id]; !p->seeking[id] && i < p->begins[id + 1]; i++)
+      if (p->late[p->sets[i]] == ASKS) p->seeking[id] = ASKS;
+  for (int id = START; id < p->used; id++) {
+    for (uint16_t *to = p->next + id * CLASSES; to < p->next + (id + 1) * CLASSES; to++)
+      if (p->seeking[id] == 1 ? p->confirm[*to] : p->seeking[*to] == ASKS) *to |= REACHED;
+  }
+  for (int id = START; id < p->used; id++)
+    if (p->seeking[p->confirm[id]] == ASKS) p->confirm[id] |= REACHED;
   return p->used;
 }
 
 /* What was made of patterns: read by any number of threads at once. */
-typedef struct {
+typedef struct Table {
   const uint8_t *classes; /* of each byte */
   const uint16_t *next, *confirm;
+  const struct Table *texts; /* what must match a text that is asked for */
 } Table;
 
 /* Bytes that are looked at, and how many a confirming state may still take: what is looked at twice stays linear. */
 typedef struct {
-  const uint8_t *end;
+  const uint8_t *begin, *end;
   int64_t left;
 } Rest;
 
@@ -149,14 +159,46 @@ static inline size_t moved(const Table *t, size_t state, uint8_t byte) {
   return t->next[state * CLASSES + t->classes[byte]];
 }
 
+EXPORTED int32_t otel_ingest_search(const Table *t, const uint8_t *data, int64_t size);
+
+/* Whether a KeyValue is a key that ends before the tag before `value`, the value to `end`, and nothing else. */
+static int is_pair(const Rest *rest, const uint8_t *value, const uint8_t *end) {
+  for (int size = 1; size < 0x80; size++) {
+    const uint8_t *key = value - 1 - size;
+    if (key - rest->begin < 3) return 0;
+    if (key[-1] != size || key[-2] != 0x0a) continue;
+    uint64_t whole = (uint64_t)(end - (key - 2));
+    uint8_t length[10];
+    int used = 0;
+    do length[used++] = (uint8_t)(whole & 0x7f) | (whole > 0x7f ? 0x80 : 0);
+    while (whole >>= 7);
+    return key - 2 - rest->begin >= used && !memcmp(key - 2 - used, length, (size_t)used);
+  }
+  return 0;
+}
+
+/* 0: `at` begins the length of the value of a KeyValue, which is empty, or a text in which nothing is found. */
+static int asked(const Table *t, const uint8_t *at, Rest *rest) {
+  Bytes value = {at, rest->end};
+  uint64_t size;
+  if (!varint(&value, &size) || size > (uint64_t)(value.end - value.at)) return 1;
+  value.end = value.at + size;
+  if (!is_pair(rest, at, value.end)) return 1;
+  if (!size) return 0;
+  if (*value.at++ != 0x0a || !varint(&value, &size) || size != (uint64_t)(value.end - value.at)) return 1;
+  rest->left -= (int64_t)size;
+  return rest->left < 0 || otel_ingest_search(t->texts, value.at, (int64_t)size);
+}
+
 /* 1 where a match that a searching state has begun is one, or takes too long to tell. */
 static int confirmed(const Table *t, size_t searching, const uint8_t *at, Rest *rest) {
-  size_t state = t->confirm[searching];
-  for (; state > FOUND && at < rest->end; at++) {
+  for (size_t state = t->confirm[searching];; at++) {
+    if (state & REACHED && asked(t, at, rest)) return 1;
+    state &= REACHED - 1;
+    if (state <= FOUND || at == rest->end) return state == FOUND;
     if (rest->left-- <= 0) return 1;
     state = moved(t, state, *at);
   }
-  return state == FOUND;
 }
 
 /* The bytes from `at` to `until`, and on while a match that begins there may go on. */
@@ -192,7 +234,7 @@ static int64_t moved_on(const Table *t, const uint8_t *data, int64_t part, int64
 EXPORTED int32_t otel_ingest_search(const Table *t, const uint8_t *data, int64_t size) {
   int64_t part = size / 4;
   size_t in[4] = {START, START, START, START};
-  Rest rest = {data + size, size + CONFIRMED_MIN};
+  Rest rest = {data, data + size, 2 * size + CONFIRMED_MIN};
   for (int64_t i = 0; i < part;) {
     i = moved_on(t, data, part, i, in);
     for (int k = 0; k < 4; k++)

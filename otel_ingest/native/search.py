@@ -4,6 +4,7 @@ import ctypes
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, chain
+from typing import NamedTuple
 
 from otel_ingest import native
 from otel_ingest.native.expressions import NotExpressibleError
@@ -44,18 +45,31 @@ class _Patterns(ctypes.Structure):
 class _Table(ctypes.Structure):
     """``Table`` of search.c."""
 
-    _fields_ = (("classes", ctypes.c_char_p), ("next", ctypes.c_char_p), ("confirm", ctypes.c_char_p))
+    _fields_ = (
+        ("classes", ctypes.c_char_p),
+        ("next", ctypes.c_char_p),
+        ("confirm", ctypes.c_char_p),
+        ("texts", ctypes.c_void_p),
+    )
+
+
+Pattern = tuple[str, bool]
+"""A pattern, and whether the case of its letters counts for nothing."""
+
+
+class Asking(NamedTuple):
+    """Names that count only where the text behind them does, as an AnyValue of protobuf."""
+
+    names: Sequence[Pattern]
+    texts: "FirstLook"
 
 
 class FirstLook:
     """Some patterns as one table of states; safe to share between threads."""
 
-    def __init__(self, patterns: Sequence[tuple[str, bool]]) -> None:
-        """Make the table; a pattern comes with whether the case of its letters counts for nothing.
-
-        Raises NotExpressibleError for syntax that is not known, and for more than the table takes.
-        """
-        positions = positions_of(patterns)
+    def __init__(self, patterns: Sequence[Pattern], asking: Asking | None = None) -> None:
+        """Make the table. Raises NotExpressibleError for syntax that is not known, and more than the table takes."""
+        positions = positions_of(patterns, asking.names if asking else ())
         classes = positions.classes()
         if len(classes) > _CLASSES_MAX:
             raise NotExpressibleError(f"{len(classes)} classes of bytes, at most {_CLASSES_MAX} are told apart")
@@ -66,12 +80,15 @@ class FirstLook:
                     class_of[byte] = number
         next_, confirm = _states(positions, classes)
         self.states = len(confirm) // 2
-        self._table = ctypes.byref(_Table(bytes(class_of), next_, confirm))
+        self._asking = asking  # the structure holds its address alone
+        texts = ctypes.addressof(asking.texts.table) if asking else None
+        self.table: ctypes.Structure = _Table(bytes(class_of), next_, confirm, texts)
+        self._address = ctypes.byref(self.table)
 
     def clean(self, data: bytes) -> bool:
         """Return whether no pattern matches anywhere in ``data``; False may be wrong, True is not."""
         assert native.library is not None  # noqa: S101 - asked for only where it is available
-        return not native.library.otel_ingest_search(self._table, data, len(data))
+        return not native.library.otel_ingest_search(self._address, data, len(data))
 
 
 def _states(positions: Positions, classes: Sequence[int]) -> tuple[bytes, bytes]:

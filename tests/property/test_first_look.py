@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from instrumentation.tests import corpus
 from otel_ingest import native, redact
@@ -189,7 +190,7 @@ def test_patterns_of_more_states_than_there_is_room_for() -> None:
 
     with pytest.raises(NotExpressibleError):
         FirstLook([(many, False)])
-    assert redact._first_look([(many, False)]) is None
+    assert redact._first_look([(many, False)], ("a", False), "b") is None
 
 
 def test_without_the_library_the_patterns_alone_decide(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,8 +203,44 @@ def test_without_the_library_the_patterns_alone_decide(monkeypatch: pytest.Monke
     assert all(LINE.suspicious(data) for data in SECRETS[:20])
 
 
+def statement(key: str, text: str) -> bytes:
+    """Return the bytes of a record that has a statement."""
+    record = LogRecord()
+    record.attributes.add(key=key).value.string_value = text
+    return record.SerializeToString()
+
+
+def test_a_statement_counts_where_a_literal_is_in_it() -> None:
+    """Of any length, wherever in it; what is no text, or cut off, is looked at again."""
+    first, rules = LINE._first, shared_rules()
+    assert first is not None
+    literal = re.compile(rules["sql"]["literal"])
+    for key in rules["sql"]["keys"]:
+        for text in ("a = $1", "b = ? AND c = %s", "'", "a = 'x'", 'a =  "x"', 'a = x"', "$$x$$", "$x", "it''s"):
+            for size in (0, 1, 100, 127, 128, 300, 17_000):
+                for whole in (text + " " * size, " " * size + text):
+                    assert first.clean(statement(key, whole)) == (literal.search(whole) is None), whole
+        assert first.clean(statement(key, "") + statement("x", "'a'") + statement(key, "b") * 3)
+        assert not first.clean(statement(key, "") * 2 + statement("x", "'a'") + statement(key, "'"))
+        data = statement(key, "a = 1 " * 30)
+        assert first.clean(data)
+        begun = data.index(b"\x12", 10) + 1
+        assert not any(first.clean(data[:size]) for size in range(begun, len(data)))
+        assert not first.clean(data[: begun + 2] + b"\x3a" + data[begun + 3 :])  # bytes
+        assert not first.clean(data[:1] + b"\x7f" + data[2:])  # more in it than a key and a value
+        assert not first.clean(data[:begun] + b"\xff" * 12 + data[begun:])
+
+
+def test_statements_within_statements_take_no_longer() -> None:
+    """Each is searched but once; of more the patterns are asked."""
+    first, name = LINE._first, b"db.statement\x12"
+    assert first is not None
+    data = b"".join(name + b"\xff\xff\x7f\n\xfb\xff\x7f" for _ in range(50_000)) + b"x" * (3 << 20)
+
+    assert not first.clean(data)
+
+
 def test_names_that_are_found_by_another_one_are_found() -> None:
-    """Every exact name and every statement's key, though the pattern holds but some of them."""
-    rules = shared_rules()
-    for name in [*rules["names"]["exact"], *rules["sql"]["keys"]]:
+    """Every exact name, though the pattern holds but some of them."""
+    for name in shared_rules()["names"]["exact"]:
         assert looks(b"\n" + bytes([len(name)]) + name.upper().encode() + b"\x12\x03\n\x01x"), name

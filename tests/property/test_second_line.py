@@ -20,9 +20,10 @@ RULES = shared_rules()
 LINE = SecondLine(RULES)
 _CASES = json.loads((Path(__file__).parents[2] / "instrumentation" / "redaction" / "vectors.json").read_text())["cases"]
 _TEXTS = [case["input"] for case in _CASES if case["place"] == "text" and "options" not in case]
-TEXTS = [*_TEXTS, *(planted.text for planted in corpus.secrets())]
+LITERALS = ("SELECT 'a' FROM b", 'x = "y"', "DO $$ begin $$", "a = $1 AND b = ?", "it\\'s")
+TEXTS = [*_TEXTS, *LITERALS, *(planted.text for planted in corpus.secrets())]
 _NAMES, _PARAMETERS = RULES["names"], RULES["url_names"]
-WORDS = [*_NAMES["terms"], *_NAMES["last"], *_NAMES["exact"], *_NAMES["suffixes"], *RULES["sql"]["keys"]]
+WORDS = [*_NAMES["terms"], *_NAMES["last"], *_NAMES["exact"], *_NAMES["suffixes"]]
 WORDS += [*_PARAMETERS["always"], *_PARAMETERS["opaque"]]
 PREFIXES = ("", "", "db.", "user_", "x-", "my", "http.request.header.", "2", "App ")
 SUFFIXES = ("", "", "", "_1", "2", "Value", "_value", ".x", "-id", "s", "[0]", "Name")
@@ -31,7 +32,10 @@ SIZES = (0, 0, 1, 100, 127, 128, 300, 17_000)
 
 
 def name(draw: random.Random) -> str:
-    """Return a name with a word of the rules, in any of the usual spellings."""
+    """Return a name with a word of the rules, in any of the usual spellings, or that of a statement."""
+    if draw.random() < 0.1:
+        statement: str = draw.choice(RULES["sql"]["keys"])
+        return statement
     word = draw.choice((str.lower, str.upper, str.capitalize, str.title))(draw.choice(WORDS))
     separators = "_-. " if draw.random() < 0.3 else ""
     spelt = "".join(c + (draw.choice(separators) if separators and draw.random() < 0.2 else "") for c in word)

@@ -54,10 +54,13 @@ def look(seed: int) -> int:
     patterns = [("(?:se|co)[^a-z]{0,2}(?:cret|okie)\\b[a-z]*=", True), ("[4-6](?:-?[0-9]){3}|x{2}", False)]
     search._STATES_MAX, search._SETS_MAX = ((3, 10), (40, 2000), (1 << 10, 60), (1 << 10, 1 << 12))[seed % 4]
     try:
-        first = search.FirstLook(patterns)
+        texts = search.FirstLook([("'|[$][$]", False)])
+        first = search.FirstLook(patterns, search.Asking([("x[.]y\\x12", True)], texts))
     except search.NotExpressibleError:
         return 1
-    whole = generator.request(SIGNALS[seed % 3]).SerializeToString() + b"Se--cret=5-4-4--x"
+    whole = (
+        generator.request(SIGNALS[seed % 3]).SerializeToString() + b"\x0d\n\x03x.y\x12\x06\n\x04a=$1Se--cret=5-4-4--x"
+    )
     for size in range(min(len(whole), 40)):
         first.clean(generator.damaged(whole)[size:])
         first.clean(whole[-size:])
