@@ -13,6 +13,7 @@ from typing import Any
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from otel_ingest import memory
 from otel_ingest.budget import Budget
 from otel_ingest.config import Endpoint
 from otel_ingest.decoder import Decoder
@@ -92,6 +93,7 @@ async def main() -> None:
         await asyncio.to_thread(sys.stdin.read)
         server.close()
         return
+    memory.spare_cycles()  # as the server does
     limits, budget, stats = Limits(), Budget(512 << 20), ReceiverStats(CollectorRegistry())
     kind = Parser if "parse" in sys.argv else Decoder
     decoder = kind(limits, 1 << 30, SecondLine(shared_rules()) if "redact" in sys.argv else None)

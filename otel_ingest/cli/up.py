@@ -1,7 +1,6 @@
 """``otel-ingest up``: PostgreSQL, both receivers and the query side in one process tree."""
 
 import asyncio
-import gc
 import json
 import signal
 import sys
@@ -99,9 +98,7 @@ async def _worker(line: bytes) -> None:
 def _run(settings: Settings, work: Coroutine[Any, Any, None]) -> None:
     """Run a server; what keeps it from starting is a sentence and exit 1."""
     log.configure(settings.log_level, as_json=settings.log_json)
-    # Decoding makes millions of short-lived objects and no cycles: looking for cycles every 700 of them is a tax.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    memory.spare_cycles()
     memory.tame()
     memory.raise_files_limit(2 * settings.connections_max)
     try:
