@@ -126,7 +126,7 @@ class Ingest:
         batch, rejections = decoded.batch, decoded.rejections
         batch.key = key
         attach(batch, signal, body, encoding, decoded.positions, rejections, self._decoder.second_line)
-        early = sum(r.count for r in rejections)
+        early = sum(r.count for r in rejections) if rejections else 0
         total = len(batch.rows) + early
         self._stats.received(signal, total)
         if not batch.rows:

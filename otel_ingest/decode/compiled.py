@@ -36,7 +36,7 @@ class _Rows:
     def __call__(self, scope: native.Scope, named: Named, context: Context) -> Iterator[Item]:
         """Yield them in order."""
         limits = context.limits
-        times = native.Times(context.earliest_ns, context.latest_ns, context.received_ns)
+        times = context.earliest_ns, context.latest_ns, context.received_ns
         depth_max = min(_DEPTH_MAX, limits.value_depth_max)
         envelope = _envelope(named, context.quick_bytes_max, depth_max, self.spans)
         at, left = scope.at, scope.records

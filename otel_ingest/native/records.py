@@ -4,7 +4,6 @@ import ctypes
 import struct
 import threading
 from array import array
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from otel_ingest import native
@@ -68,12 +67,8 @@ class Envelope:
         self.address = ctypes.addressof(self.shared)
 
 
-class Times(NamedTuple):
-    """Which times are taken, in ns, and what stands for none."""
-
-    earliest_ns: int
-    latest_ns: int
-    received_ns: int
+Times = tuple[int, int, int]
+"""Which times are taken, the earliest and the latest, and what stands for none; in ns."""
 
 
 class Scope(NamedTuple):
@@ -96,14 +91,10 @@ class Group(NamedTuple):
 
 
 class Outline(NamedTuple):
-    """Where in a body its records are."""
+    """Where in a body its records are, and how many there are."""
 
     groups: list[Group]
-
-    @property
-    def records(self) -> int:
-        """How many there are."""
-        return sum(scope.records for group in self.groups for scope in group.scopes)
+    records: int
 
 
 class Rows(NamedTuple):
@@ -148,6 +139,7 @@ def outline(body: bytes) -> Outline | None:
     if count < 0:
         return None
     groups: list[Group] = []
+    all_records = 0
     for n in range(count):
         at, size, url, url_size, scope, scope_size, scope_url, scope_url_size, *more, first = _PART.unpack_from(
             parts, n * _PART.size
@@ -157,7 +149,8 @@ def outline(body: bytes) -> Outline | None:
         if more[2] >= 0:
             own = None if scope_size < 0 else body[scope : scope + scope_size]
             groups[-1].scopes.append(Scope(body, own, _text(body, scope_url, scope_url_size), *more))
-    return Outline(groups)
+            all_records += more[2]
+    return Outline(groups, all_records)
 
 
 def rows(scope: Scope, at: int, envelope: Envelope, times: Times, most: int) -> Rows:
@@ -173,15 +166,15 @@ def rows(scope: Scope, at: int, envelope: Envelope, times: Times, most: int) -> 
         scratch.view[: ends[-1]].tobytes() if count else b"",
         ends,
         [_named(body, cell) if spans else cell[:4] for cell in _each(_CELL, scratch.cells, found.cell_count)],
-        [*_each(_SERVED, scratch.served, served)] if served else [],
+        _each(_SERVED, scratch.served, served) if served else [],
         [(which, body[since:until]) for which, since, until in _each(_LEFT, scratch.left, left)] if left else [],
         count,
         found.at,
     )
 
 
-def _each(kind: struct.Struct, written: bytearray, count: int) -> Iterator[tuple[Any, ...]]:
-    return kind.iter_unpack(memoryview(written)[: kind.size * count])
+def _each(kind: struct.Struct, written: bytearray, count: int) -> list[tuple[Any, ...]]:
+    return [kind.unpack_from(written, kind.size * n) for n in range(count)]
 
 
 def _named(body: bytes, cell: tuple[int, ...]) -> Cell:

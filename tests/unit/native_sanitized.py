@@ -15,7 +15,7 @@ from otel_ingest.wire.json_wire import protobuf_of
 from tests.generate import NOW, Generator, json_body
 
 ENVELOPES = [records.Envelope(b"r" * 16, b"s" * 16, "shop", 20_000, 16, spans=spans) for spans in (False, True)]
-TIMES = records.Times(0, 1 << 63, NOW)
+TIMES = (0, 1 << 63, NOW)
 ROOMS = [(1, 1, 1), (2, 1, 1), (8, 2, 512), (64, 3, 4_096), (64, 64, 16_384)]  # scopes, records, bytes
 
 
