@@ -4,17 +4,24 @@ import asyncio
 import os
 import socket
 import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
+from otel_ingest.budget import Budget
 from otel_ingest.config import Settings
+from otel_ingest.http1 import HttpRequest
+from otel_ingest.http_app import build_http_server
+from otel_ingest.limits import Limits
 from otel_ingest.listener import HttpListener
 from otel_ingest.tls import Certificates, TlsError, load, watch
 from otel_ingest.tls_settings import TlsFiles
 from tests.certificates import Authority, Files
+from tests.rig import MIB
 
 
 def files_of(files: Files, client_ca: Path | None = None) -> TlsFiles:
@@ -34,23 +41,40 @@ async def app(scope: dict[str, str], receive: object, send: object) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def serve(certificates: Certificates) -> HttpListener:
-    """Return a started listener on a free port."""
-    sock = socket.create_server(("127.0.0.1", 0))
-    sock.setblocking(False)  # noqa: FBT003
-    listener = HttpListener(app, sock, drain_timeout_s=5, certificates=certificates)
-    await listener.start()
-    return listener
+async def receive(request: HttpRequest) -> None:
+    """Answer everything with 204, as the receiver's server is asked."""
+    request.respond(204, "text/plain", b"")
 
 
-def port_of(listener: HttpListener) -> int:
-    """Return the port it listens on."""
-    return int(listener.address.rpartition(":")[2])
+Serve = Callable[[Certificates], AbstractAsyncContextManager[int]]
 
 
-async def handshake(listener: HttpListener, context: ssl.SSLContext) -> tuple[int, asyncio.StreamWriter, object]:
+@pytest.fixture(params=["receiver", "query side"])
+def serve(request: pytest.FixtureRequest) -> Serve:
+    """Return what serves on a free port, which it yields: both servers that speak HTTP."""
+
+    @asynccontextmanager
+    async def serving(certificates: Certificates) -> AsyncIterator[int]:
+        sock = socket.create_server(("127.0.0.1", 0))
+        sock.setblocking(False)  # noqa: FBT003
+        port = sock.getsockname()[1]
+        if request.param == "receiver":
+            server = build_http_server(receive, Limits(), Budget(MIB), sock, certificates.ssl_context())
+            await server.start()
+            yield port
+            await server.stop(5)
+        else:
+            listener = HttpListener(app, sock, drain_timeout_s=5, certificates=certificates)
+            await listener.start()
+            yield port
+            await listener.stop()
+
+    return serving
+
+
+async def handshake(port: int, context: ssl.SSLContext) -> tuple[int, asyncio.StreamWriter, object]:
     """Connect; return the serial number of the certificate that was shown, the writer and the reader."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(listener), ssl=context)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     return int(writer.get_extra_info("peercert")["serialNumber"], 16), writer, reader
 
 
@@ -106,7 +130,7 @@ def test_an_expired_certificate_is_warned_of(authority: Authority) -> None:
     assert [entry["event"] for entry in logs] == ["the certificate has expired"]
 
 
-async def test_new_files_are_used_and_open_connections_stay(authority: Authority, tmp_path: Path) -> None:
+async def test_new_files_are_used_and_open_connections_stay(serve: Serve, authority: Authority, tmp_path: Path) -> None:
     """A directory swapped by symlink, as Kubernetes does it: the next handshake has the new one, the old one works."""
     for version in ("v1", "v2"):
         (tmp_path / version).mkdir()
@@ -115,75 +139,72 @@ async def test_new_files_are_used_and_open_connections_stay(authority: Authority
         files.key.rename(tmp_path / version / "tls.key")
     (tmp_path / "data").symlink_to("v1")
     certificates = Certificates("http", TlsFiles(tmp_path / "data" / "tls.crt", tmp_path / "data" / "tls.key", None))
-    listener = await serve(certificates)
-    context = ssl.create_default_context(cafile=authority.ca_file)
-    watching = asyncio.create_task(watch([certificates], 0.02))
+    async with serve(certificates) as port:
+        context = ssl.create_default_context(cafile=authority.ca_file)
+        watching = asyncio.create_task(watch([certificates], 0.02))
 
-    before, writer, reader = await handshake(listener, context)
-    assert isinstance(reader, asyncio.StreamReader)
-    assert await ask(reader, writer) == b"HTTP/1.1 204 No Content"
-    (tmp_path / "data.new").symlink_to("v2")
-    os.replace(tmp_path / "data.new", tmp_path / "data")  # noqa: PTH105
-    async with asyncio.timeout(10):
-        while True:
-            after, second, _ = await handshake(listener, context)
-            second.close()
-            if after != before:
-                break
-            await asyncio.sleep(0.02)
-    assert await ask(reader, writer) == b"HTTP/1.1 204 No Content"
+        before, writer, reader = await handshake(port, context)
+        assert isinstance(reader, asyncio.StreamReader)
+        assert await ask(reader, writer) == b"HTTP/1.1 204 No Content"
+        (tmp_path / "data.new").symlink_to("v2")
+        os.replace(tmp_path / "data.new", tmp_path / "data")  # noqa: PTH105
+        async with asyncio.timeout(10):
+            while True:
+                after, second, _ = await handshake(port, context)
+                second.close()
+                if after != before:
+                    break
+                await asyncio.sleep(0.02)
+        assert await ask(reader, writer) == b"HTTP/1.1 204 No Content"
 
-    watching.cancel()
-    writer.close()
-    await listener.stop()
+        watching.cancel()
+        writer.close()
 
 
-async def test_a_broken_new_pair_keeps_the_former_one(authority: Authority) -> None:
+async def test_a_broken_new_pair_keeps_the_former_one(serve: Serve, authority: Authority) -> None:
     """A certificate without its key: said once, the former pair serves on, and a whole pair is taken."""
     files = authority.issue("tls")
     certificates = Certificates("http", files_of(files))
-    listener = await serve(certificates)
-    context = ssl.create_default_context(cafile=authority.ca_file)
-    before, writer, _ = await handshake(listener, context)
-    writer.close()
+    async with serve(certificates) as port:
+        context = ssl.create_default_context(cafile=authority.ca_file)
+        before, writer, _ = await handshake(port, context)
+        writer.close()
 
-    other = authority.issue("other")
-    files.cert.write_bytes(other.cert.read_bytes())
-    with capture_logs() as logs:
-        assert [certificates.reload() for _ in range(3)] == [False, False, False]
-    assert [(e["log_level"], "do not belong together" in e["reason"]) for e in logs] == [("error", True)]
-    during, writer, _ = await handshake(listener, context)
-    writer.close()
-    files.key.write_bytes(other.key.read_bytes())
-    assert certificates.reload()
-    after, writer, _ = await handshake(listener, context)
-    writer.close()
+        other = authority.issue("other")
+        files.cert.write_bytes(other.cert.read_bytes())
+        with capture_logs() as logs:
+            assert [certificates.reload() for _ in range(3)] == [False, False, False]
+        assert [(e["log_level"], "do not belong together" in e["reason"]) for e in logs] == [("error", True)]
+        during, writer, _ = await handshake(port, context)
+        writer.close()
+        files.key.write_bytes(other.key.read_bytes())
+        assert certificates.reload()
+        after, writer, _ = await handshake(port, context)
+        writer.close()
 
-    assert before == during != after
-    await listener.stop()
+        assert before == during != after
 
 
-async def test_clients_of_a_removed_ca_are_refused(authority: Authority, tmp_path: Path) -> None:
+async def test_clients_of_a_removed_ca_are_refused(serve: Serve, authority: Authority, tmp_path: Path) -> None:
     """Also with a session of before: what a CA vouched for ends with it."""
     old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
     bundle = tmp_path / "clients.pem"
     bundle.write_bytes(old.ca_file.read_bytes())
     certificates = Certificates("http", files_of(authority.issue("tls"), bundle))
-    listener = await serve(certificates)
-    client = old.issue("client")
-    context = ssl.create_default_context(cafile=authority.ca_file)
-    context.load_cert_chain(client.cert, client.key)
+    async with serve(certificates) as port:
+        client = old.issue("client")
+        context = ssl.create_default_context(cafile=authority.ca_file)
+        context.load_cert_chain(client.cert, client.key)
 
-    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-        context.minimum_version = context.maximum_version = version
-        session = await asyncio.to_thread(blocking_exchange, port_of(listener), context, None)
-        bundle.write_bytes(new.ca_file.read_bytes())
-        assert certificates.reload()
-        with pytest.raises((ssl.SSLError, ConnectionResetError)):
-            await asyncio.to_thread(blocking_exchange, port_of(listener), context, session)
-        bundle.write_bytes(old.ca_file.read_bytes())
-        assert certificates.reload()
-    await listener.stop()
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context.minimum_version = context.maximum_version = version
+            session = await asyncio.to_thread(blocking_exchange, port, context, None)
+            bundle.write_bytes(new.ca_file.read_bytes())
+            assert certificates.reload()
+            with pytest.raises((ssl.SSLError, ConnectionResetError)):
+                await asyncio.to_thread(blocking_exchange, port, context, session)
+            bundle.write_bytes(old.ca_file.read_bytes())
+            assert certificates.reload()
 
 
 def blocking_exchange(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLSession | None:
@@ -202,33 +223,41 @@ def blocking_exchange(port: int, context: ssl.SSLContext, session: ssl.SSLSessio
         return sock.session
 
 
-async def test_old_protocols_are_refused(authority: Authority) -> None:
+async def test_old_protocols_are_refused(serve: Serve, authority: Authority) -> None:
     """TLS 1.1 and older: no handshake."""
-    listener = await serve(Certificates("http", files_of(authority.issue("tls"))))
-    context = ssl.create_default_context(cafile=authority.ca_file)
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
-        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    async with serve(Certificates("http", files_of(authority.issue("tls")))) as port:
+        context = ssl.create_default_context(cafile=authority.ca_file)
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+            context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
 
-    with pytest.raises((ssl.SSLError, ConnectionResetError)):
-        await handshake(listener, context)
-    await listener.stop()
+        with pytest.raises((ssl.SSLError, ConnectionResetError)):
+            await handshake(port, context)
 
 
-async def test_plaintext_is_answered_in_words(authority: Authority) -> None:
+async def test_plaintext_is_answered_in_words(serve: Serve, authority: Authority) -> None:
     """HTTP to a port of TLS: 400 and what to do, as nginx and Go answer; the connection ends."""
-    listener = await serve(Certificates("http", files_of(authority.issue("tls"))))
-    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(listener))
+    async with serve(Certificates("http", files_of(authority.issue("tls")))) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
-    writer.write(b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
-    head, _, body = (await asyncio.wait_for(reader.readuntil(b"}"), 5)).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400")
-    assert b"use https://" in body
+        writer.write(b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+        head, _, body = (await asyncio.wait_for(reader.readuntil(b"}"), 5)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400")
+        assert b"use https://" in body
 
-    writer.write(b"POST /v1/logs HTTP/1.1\r\n\r\n")
-    assert await asyncio.wait_for(reader.read(), 5) == b""
-    writer.close()
-    await listener.stop()
+        writer.write(b"POST /v1/logs HTTP/1.1\r\n\r\n")
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+
+async def test_a_refusal_arrives(serve: Serve, authority: Authority) -> None:
+    """TLS cannot be closed by half: 400, and the end."""
+    async with serve(Certificates("http", files_of(authority.issue("tls")))) as port:
+        _, writer, reader = await handshake(port, ssl.create_default_context(cafile=authority.ca_file))
+        assert isinstance(reader, asyncio.StreamReader)
+        writer.write(b"noise\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 400 ")
+        writer.close()
 
 
 def test_settings_take_whole_pairs(tmp_path: Path) -> None:
