@@ -317,3 +317,22 @@ def test_a_peer_that_vanishes_leaves_nothing(sent: list[Sent], cuts: list[int], 
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(run())
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    pieces=st.lists(st.binary(min_size=1, max_size=80) | st.sampled_from([b"POST / HTTP/1.1\r\n", b"\r\n"]), max_size=8)
+)
+def test_any_bytes_at_all(pieces: list[bytes]) -> None:
+    """At most one refusal, and the end with the peer's."""
+
+    async def run() -> None:
+        mine = Ours()
+        await mine.wire.send(pieces, eof=True)
+        statuses = [answer.status for answer in mine.wire.answers([])]
+        assert set(statuses) <= {200, 400}
+        assert 400 not in statuses[:-1]
+        assert mine.is_over
+        assert mine.budget.used_bytes == 0
+
+    asyncio.run(run())
