@@ -62,7 +62,7 @@ mcp-conformance: $(VENV)/.dev ## the MCP project's own suite on /mcp, both revis
 bench: $(VENV)/.dev ## committed records a second against raw COPY, small requests, receiving alone (ARGS="--only committed")
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
-bench-profile: $(VENV)/.dev ## a flame graph of the server at that load (ARGS="--transport grpc")
+bench-profile: $(VENV)/.dev ## what writing sessions wait for at that load, and a flame graph of the server (ARGS="--transport grpc")
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'py-spy>=0.4'
 	@$(BIN)/python -m benchmarks.profile $(ARGS)
 

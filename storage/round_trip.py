@@ -14,6 +14,7 @@ from psycopg.abc import PQGen
 from psycopg.generators import fetch_many, send
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
+from sqlalchemy import PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 Statement = tuple[bytes, Sequence[bytes]]
@@ -24,11 +25,17 @@ Driver = PsycopgConnection[tuple[Any, ...]]
 _PREPARED = "otel_ingest_prepared"
 
 
-async def driver_of(connection: AsyncConnection) -> Driver:
-    """Return the psycopg connection below a SQLAlchemy one: SQLAlchemy's part of a statement is a third of a ms."""
-    driver = (await connection.get_raw_connection()).driver_connection
+def driver_of(connection: AsyncConnection) -> Driver:
+    """Return the psycopg connection below a SQLAlchemy one that is connected."""
+    driver = _session_of(connection).driver_connection
     assert isinstance(driver, PsycopgConnection)  # noqa: S101 - the engine is made for psycopg alone
     return driver
+
+
+def _session_of(connection: AsyncConnection) -> PoolProxiedConnection:
+    """Return what ``get_raw_connection`` does, which for a connected one need not go through a greenlet."""
+    assert connection.sync_connection is not None  # noqa: S101 - it is connected
+    return connection.sync_connection.connection
 
 
 async def round_trip(connection: AsyncConnection, *statements: Statement) -> list[PGresult]:
@@ -37,9 +44,9 @@ async def round_trip(connection: AsyncConnection, *statements: Statement) -> lis
     No transaction is begun but by a statement that does. Prepared once a session where psycopg itself prepares nothing
     there (``prepare_threshold=None``): it ends what is prepared, all of it, with each ROLLBACK.
     """
-    raw = await connection.get_raw_connection()
-    driver = await driver_of(connection)
-    names = raw.info.setdefault(_PREPARED, {}) if driver.prepare_threshold is None else None
+    driver = driver_of(connection)
+    info = _session_of(connection).info
+    names = info.setdefault(_PREPARED, {}) if driver.prepare_threshold is None else None
     async with driver.lock:
         return await driver.wait(_steps(driver.pgconn, statements, names))
 

@@ -34,17 +34,17 @@ async def was_used(connection: AsyncConnection) -> bool:
 async def execute(connection: AsyncConnection, sql: bytes, parameters: Sequence[bytes]) -> PGresult:
     """Execute a statement of a write transaction, with BEGIN where none is begun; return its result."""
     statement = (sql, parameters)
-    return (await round_trip(connection, *([] if await _is_begun(connection) else [_BEGIN]), statement))[-1]
+    return (await round_trip(connection, *([] if _is_begun(connection) else [_BEGIN]), statement))[-1]
 
 
 async def begin(connection: AsyncConnection) -> None:
     """Begin where nothing did: for statements that do not go through ``execute``."""
-    if not await _is_begun(connection):
+    if not _is_begun(connection):
         await round_trip(connection, _BEGIN)
 
 
-async def _is_begun(connection: AsyncConnection) -> bool:
-    return (await driver_of(connection)).pgconn.transaction_status != TransactionStatus.IDLE
+def _is_begun(connection: AsyncConnection) -> bool:
+    return driver_of(connection).pgconn.transaction_status != TransactionStatus.IDLE
 
 
 async def gone(connection: AsyncConnection, error: BaseException) -> bool:
@@ -82,7 +82,7 @@ async def undo(connection: AsyncConnection, error: BaseException) -> None:
         return
     sound = False
     with contextlib.suppress(psycopg.Error, SQLAlchemyError, OSError):
-        driver = await driver_of(connection)
+        driver = driver_of(connection)
         await driver.rollback()
         sound = driver.pgconn.transaction_status == TransactionStatus.IDLE
     if not sound or is_stale_plan(error):

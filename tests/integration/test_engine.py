@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import text
 
 from storage.config import StorageConfig
-from storage.engine import read_engine, write_engine
+from storage.engine import read_engine, write_engine, writers_of
 
 
 @pytest.mark.parametrize(("set_to", "found"), [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")])
@@ -17,8 +17,8 @@ async def test_commit_waits_for_the_disk(set_to: str, found: str, database_url: 
         connection.execute(command.format(name, psycopg.sql.Literal(set_to)))
     engine = write_engine(StorageConfig(database_url))
     try:
-        for _ in range(2):
-            async with engine.connect() as session:
+        for each in (engine, engine, writers_of(engine)):
+            async with each.connect() as session:
                 assert (await session.execute(text("SHOW synchronous_commit"))).scalar_one() == found
                 await session.rollback()
     finally:

@@ -163,7 +163,7 @@ def breaking_commit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             return await trip(connection, *statements)
         if arrives:
             await trip(connection, *statements)
-        (await driver_of(connection)).pgconn.finish()
+        driver_of(connection).pgconn.finish()
         return await trip(connection, *statements)
 
     @contextlib.contextmanager

@@ -42,7 +42,7 @@ async def wire(engine: AsyncEngine, sink: PostgresSink, row: Row, table: Telemet
         batch.key = request_key(table.name, n.to_bytes())
         if n == 3:
             async with writers_of(engine).connect() as connection:
-                driver = await driver_of(connection)
+                driver = driver_of(connection)
             with to.open("wb") as file:
                 driver.pgconn.trace(file.fileno())
                 driver.pgconn.set_trace_flags(psycopg.pq.Trace.SUPPRESS_TIMESTAMPS)
@@ -81,7 +81,7 @@ async def test_a_session_that_ended_while_it_was_idle_costs_nothing(one_writer: 
         batch.key = request_key("logs", n.to_bytes())
         assert await sink.write([batch]) == [Outcome()]
         async with writers_of(one_writer).connect() as connection:
-            pid = (await driver_of(connection)).info.backend_pid
+            pid = driver_of(connection).info.backend_pid
         async with one_writer.begin() as connection:
             assert await connection.scalar(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
 
