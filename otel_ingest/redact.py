@@ -36,8 +36,9 @@ _NOTE_CHARS_MAX = 512
 _BETWEEN = "[^A-Za-z0-9]{0,2}"
 _REST = r"[A-Za-z0-9_.@$/:\[\] -]{0,64}[\x12\n]"
 # The boundary before a match in a rule's pattern; the tag of a text field, and its length (a varint), where it begins.
+# Written so that the first look takes it exactly, and confirms nothing where a random id has such a byte.
 _BOUNDARY = re.compile(r"^\(\?:\^\|\[\^[^\]]*\]\)")
-_TEXT_START = r'[\n\x12\x1a"*b][\x80-\xff]{0,3}[\x00-\x7f]'
+_TEXT_START = r'[\n\x12\x1a"*b][\x80-\xff]{0,2}[\x80-\xff]?[\x00-\x7f]'
 _POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 
 
