@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
@@ -16,6 +16,7 @@ from otel_ingest.native.expressions import NotExpressibleError
 from otel_ingest.native.search import FirstLook
 from otel_ingest.redact import SecondLine
 from otel_ingest.redaction import shared_rules
+from otel_ingest.redaction.patterns import compile_pattern, linear
 from otel_ingest.signals import SIGNALS
 from tests.factories import attributes, log_record, logs_request
 from tests.generate import Generator
@@ -146,17 +147,22 @@ def expressions() -> st.SearchStrategy[str]:
     )
 
 
+@pytest.mark.skipif(not linear(), reason="an engine that goes back may take for ever")
 @settings(max_examples=250, deadline=None)
 @given(patterns=st.lists(expressions(), min_size=1, max_size=3), ignore_case=st.booleans(), seed=SEEDS)
 def test_any_pattern(patterns: list[str], ignore_case: bool, seed: int) -> None:
     """With repetitions as near as these, the compiled search says exactly what an engine says."""
-    flags = re.IGNORECASE if ignore_case else 0
-    engines = [re.compile(pattern.encode(), flags) for pattern in patterns]
-    try:
-        first = FirstLook([(pattern, ignore_case) for pattern in patterns])
-    except NotExpressibleError:
-        assert any(engine.fullmatch(b"") for engine in engines)
+    engines = [compile_pattern(pattern, "i" if ignore_case else "") for pattern in patterns]
+    given_ = [(pattern, ignore_case) for pattern in patterns]
+    if any(engine.match(b"") for engine in engines):
+        with pytest.raises(NotExpressibleError, match="everywhere"):
+            FirstLook(given_)
         return
+    try:
+        first = FirstLook(given_)
+    except NotExpressibleError as error:
+        assume("room" not in str(error))
+        raise
     draw = random.Random(seed)  # noqa: S311 - reproducible on purpose
     for size in range(40):
         data = bytes(draw.choices(b"aAbBc_.1 \0\xff", k=size))
