@@ -19,6 +19,7 @@ import httptools
 from otel_ingest.budget import Budget, Lease
 from otel_ingest.connections import TransportServer
 from otel_ingest.http1_bounds import Bounds, TooMuchError
+from otel_ingest.http1_parser import Parser
 from otel_ingest.request import PeerGoneError, Request
 
 # Of a body that nobody reads yet; the budget bounds the sum of all.
@@ -78,7 +79,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self.url = b""
         self.headers: dict[bytes, bytes] = {}
-        self.parser = self._new_parser()
+        self.parser = Parser(self)
         self._server = server
         self._budget = budget
         self._serve_one = serve
@@ -113,7 +114,7 @@ class Connection(asyncio.Protocol):
             return
         self._bounds.received(len(data), idle=self._current is None)
         try:
-            self._parse(data)
+            self.parser.feed_data(data)
             self._bounds.parsed()
         except (httptools.HttpParserError, TooMuchError):
             self._refuse()
@@ -196,6 +197,14 @@ class Connection(asyncio.Protocol):
             self._coming = None
             self._next()
 
+    def head(self) -> Iterable[tuple[bytes, bytes]]:
+        """See ``http1_parser.Target``."""
+        return self.headers.items()
+
+    def takes_offer(self) -> bool:
+        """See ``http1_parser.Target``."""
+        return False
+
     # What requests call.
 
     def pace(self) -> None:
@@ -250,37 +259,6 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         elif verdict == "close":
             self._ends = self._deaf = True
-
-    def _parse(self, data: bytes) -> None:
-        """Parse what came. Raises httptools.HttpParserError, TooMuchError."""
-        while data:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as offer:
-                data = self._without_offer() + data[offer.args[0] :]
-            else:
-                return
-
-    def _without_offer(self) -> bytes:
-        """Return the head that was parsed without its offer to speak something else, for a parser that is new.
-
-        httptools takes the body for that other protocol. Java's client offers HTTP/2 with each of its requests.
-        """
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        if method == b"CONNECT":
-            raise httptools.HttpParserError("CONNECT is for proxies")
-        connection = b"close" if b"close" in self.headers.pop(b"connection", b"").lower() else b"keep-alive"
-        del self.headers[b"upgrade"]
-        lines = [b"%s %s HTTP/%s" % (method, self.url, version), b"connection: " + connection]
-        lines += [b"%s: %s" % one for one in self.headers.items()]
-        self.parser = self._new_parser()
-        return b"\r\n".join(lines) + b"\r\n\r\n"
-
-    def _new_parser(self) -> httptools.HttpRequestParser:
-        parser = httptools.HttpRequestParser(self)
-        # Behind a request that says "close" more may lie, which is not read: its answer counts.
-        parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        return parser
 
     def _refuse(self) -> None:
         """Tell the peer that it speaks no HTTP, or too much of it, after the answers that are owed; then close."""

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from otel_ingest.connections import SWEEP_INTERVAL_S
 from otel_ingest.http1_bounds import KEEP_ALIVE_S, Bounds, TooMuchError
+from otel_ingest.http1_parser import Parser
 from otel_ingest.sockets import BACKLOG, address_of
 from otel_ingest.tls import Certificates
 
@@ -29,6 +30,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._bounds = Bounds()
+        self.parser = Parser(self)  # type: ignore[assignment] # its own drops the body of who offers HTTP/2
         self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -84,6 +86,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the request."""
+        if self._offers:
+            return
         self._bounds.headed(len(self.pipeline))
         super().on_headers_complete()
 
@@ -94,6 +98,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End the body."""
+        if self._offers:
+            return
         self._bounds.body()
         super().on_message_complete()
 
@@ -110,6 +116,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = True
         self.transport.write(self._bounds.refusal())
         self.transport.close()
+
+    @property
+    def _offers(self) -> bool:
+        return self.parser.should_upgrade() and not self.takes_offer()
+
+    def head(self) -> list[tuple[bytes, bytes]]:
+        """See ``http1_parser.Target``."""
+        return self.headers
+
+    def takes_offer(self) -> bool:
+        """See ``http1_parser.Target``: WebSockets, where they are served."""
+        return self._should_upgrade()
 
     def sweep(self, now: float) -> None:
         """Close a connection whose headers do not come, or whose answers are not read."""

@@ -21,6 +21,7 @@ from otel_ingest.listener import BoundedProtocol
 EARLY = "/early"
 TURNS = 12
 REFUSED = (400, 431)
+CLOSING_OFFER = (("Connection", "Upgrade, close"), ("Upgrade", "h2c"))
 
 
 class Answer(NamedTuple):
@@ -46,7 +47,7 @@ class Sent:
     @property
     def closes(self) -> bool:
         """Whether the connection ends with its answer."""
-        return self.version == "1.0" or ("Connection", "close") in self.headers
+        return self.version == "1.0" or "close" in dict(self.headers).get("Connection", "")
 
     def encoded(self) -> bytes:
         """Return it as it goes over the wire."""
@@ -213,6 +214,7 @@ requests = st.builds(
     path=st.sampled_from(["/echo", "/echo/else", EARLY]),
     body=bodies,
     chunks=st.none() | st.lists(st.integers(1, 40), max_size=4).map(tuple),
+    headers=st.sampled_from([(), (), (("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"))]),
 )
 last_ones = st.builds(
     Sent,
@@ -220,7 +222,7 @@ last_ones = st.builds(
     path=st.just("/last"),
     body=bodies,
     version=st.sampled_from(["1.0", "1.1"]),
-    headers=st.sampled_from([(), (("Connection", "close"),), (("Expect", "100-continue"),)]),
+    headers=st.sampled_from([(), (("Connection", "close"),), (("Expect", "100-continue"),), CLOSING_OFFER]),
 )
 cuts = st.lists(st.integers(0, 10_000), max_size=8)
 
