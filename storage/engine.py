@@ -159,8 +159,10 @@ def _make_durable(connection: Any, _record: object) -> None:
 
 
 def _widen(connection: Any, _record: object) -> None:
-    """Let the kernel take more of a COPY at once over a Unix socket."""
-    with socket.socket(fileno=os.dup(connection.driver_connection.pgconn.socket)) as sock:
+    """Let the kernel take more of a COPY at once over a Unix socket; one that does not is as good, and slower."""
+    if not hasattr(socket, "AF_UNIX"):
+        return
+    with socket.socket(fileno=os.dup(connection.driver_connection.pgconn.socket)) as sock, contextlib.suppress(OSError):
         if sock.family == socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNIX_SEND_BYTES)
 
