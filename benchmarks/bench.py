@@ -172,8 +172,7 @@ def committed(bench: Bench, rounds: int, senders: list[int]) -> None:
             bench.copy(f"{signal.record}s, raw COPY, {writers} connections", signal, writers)
             for count in senders:
                 bench.export(f"{signal.record}s, OTLP/HTTP, {count} senders", signal, "http", count)
-                if signal is LOGS:  # over gRPC the generator speaks to the service of logs alone
-                    bench.export(f"{signal.record}s, OTLP/gRPC, {count} senders", signal, "grpc", count)
+                bench.export(f"{signal.record}s, OTLP/gRPC, {count} senders", signal, "grpc", count)
     table = Table("committed, 512 a request", "a second", "of COPY x1", f"of COPY x{writers}", box=None)
     for title in ("server", "PostgreSQL", "generator"):
         table.add_column(f"{title}, µs")

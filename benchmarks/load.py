@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Literal
 
+from otel_ingest.signals import SIGNALS
+
 Transport = Literal["http", "grpc"]
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -21,6 +23,7 @@ _DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 4, 6, 7, 8
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 _WINDOW_MAX = 0x7FFFFFFF
 _INITIAL_WINDOW = 4
+_BLOCK_BYTES = 2
 
 
 @dataclass(slots=True)
@@ -56,8 +59,9 @@ class _Connection:
         else:
             self.stream += 2
             self.stream_window = self.initial_window
-            head = _frame(_HEADERS, _END_HEADERS, self.stream, GRPC_HEADERS)
-            self.out, self.body = memoryview(head), memoryview(request)
+            size = int.from_bytes(request[:_BLOCK_BYTES], "big") + _BLOCK_BYTES
+            head = _frame(_HEADERS, _END_HEADERS, self.stream, request[_BLOCK_BYTES:size])
+            self.out, self.body = memoryview(head), memoryview(request)[size:]
             self._more_body()
         self.send()
 
@@ -151,23 +155,27 @@ def _literal(name: bytes, value: bytes) -> bytes:
     return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
-GRPC_HEADERS = b"".join(
-    _literal(*pair)
-    for pair in [
+def _grpc_headers(service: str) -> bytes:
+    """Return the header block of a call of a service's Export, its length before it."""
+    pairs = [
         (b":method", b"POST"),
         (b":scheme", b"http"),
-        (b":path", b"/opentelemetry.proto.collector.logs.v1.LogsService/Export"),
+        (b":path", f"/{service}/Export".encode()),
         (b":authority", b"x"),
         (b"te", b"trailers"),
         (b"content-type", b"application/grpc"),
     ]
-)
+    block = b"".join(_literal(*pair) for pair in pairs)
+    return len(block).to_bytes(_BLOCK_BYTES, "big") + block
+
+
+_GRPC_HEADERS = {signal.path: _grpc_headers(signal.service) for signal in SIGNALS}
 
 
 def framed(body: bytes, transport: Transport, path: str = "/v1/logs") -> bytes:
-    """Return a request as it goes over the wire: HTTP/1.1 with its head, or a gRPC message."""
+    """Return a request as it goes over the wire: HTTP/1.1 with its head, or gRPC's headers and message."""
     if transport == "grpc":
-        return b"\x00" + len(body).to_bytes(4, "big") + body
+        return _GRPC_HEADERS[path] + b"\x00" + len(body).to_bytes(4, "big") + body
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
