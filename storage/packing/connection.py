@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
-from sqlalchemy import func, select
+from sqlalchemy import ClauseElement, Executable, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncResult
+from sqlalchemy.ext.compiler import compiles
 
 from storage.cold.lookup import cold_candidates
 from storage.dberrors import translate
@@ -60,17 +61,36 @@ class Manner:
 
     A plan for any value is made once. It looks for a rare word or attribute through all records in the order of time,
     for it cannot know that it is rare (docs/adr/028); so it is for statements whose rows are found alike whatever is
-    asked.
+    asked. ``out_of_order``: no index is gone through in its order; rows are found by what is looked for, then sorted.
     """
 
     limit_ms: int | None = None
     for_any_value: bool = False
+    out_of_order: bool = False
 
     def sql(self, own_ms: int) -> str:
         """Return the statements that set it; ``own_ms``: the session's limit, 0: none."""
         limit_ms = min(self.limit_ms or own_ms, own_ms or self.limit_ms or 0)
         mode = "auto" if self.for_any_value else "force_custom_plan"
-        return f"SET LOCAL plan_cache_mode = {mode}; SET LOCAL statement_timeout = {limit_ms:d}"
+        scans = "off" if self.out_of_order else "on"
+        return (
+            f"SET LOCAL plan_cache_mode = {mode}; SET LOCAL enable_indexscan = {scans}; "
+            f"SET LOCAL statement_timeout = {limit_ms:d}"
+        )
+
+
+class _Explain(Executable, ClauseElement):
+    """EXPLAIN of a statement, with the same parameters."""
+
+    inherit_cache = False
+
+    def __init__(self, statement: ClauseElement) -> None:
+        self.statement = statement
+
+
+@compiles(_Explain)
+def _explained(element: _Explain, compiler: Any, **kwargs: Any) -> str:
+    return f"EXPLAIN (FORMAT JSON) {compiler.process(element.statement, **kwargs)}"
 
 
 class PackedConnection(AsyncConnection):
@@ -149,6 +169,12 @@ class PackedConnection(AsyncConnection):
             if reading.enough is not None or (reading.order is not None and reading.order.inner is None):
                 return await self._in_turns(statement, parameters, table, reading)
         return await self._ask(statement, parameters, await self._shadows(statement, parameters, reads))
+
+    async def plan(self, statement: ClauseElement) -> dict[str, Any]:
+        """Return how PostgreSQL would run a statement on its rows, for its values: the uppermost node of its plan."""
+        await self._ready()
+        (found,) = (await super().execute(_Explain(statement))).scalar_one()
+        return dict(found["Plan"])
 
     async def reads_packed(self, statement: Any) -> bool:
         """Whether the statement may need packed records."""

@@ -16,6 +16,10 @@ COUNT_S = 1.0
 """Seconds that counting what matches may take; an answer does not fail for want of a number."""
 SEARCH_S = 3.0
 """Seconds that a search may take by itself, before it is done over so many records at most."""
+FREQUENT_S = 0.04
+"""Seconds for a search through all records in the order of time: what is frequent is found within a few thousand."""
+FOUND_MAX = 1_000
+"""Rows of a search that finds all before it sorts them: as many are read at once, for then they need not be counted."""
 SEARCH_ROWS = 200_000
 """Records that such a search looks at: about a third of a second."""
 TOO_MUCH = (DBAPIError, QuestionTooLarge)
@@ -25,13 +29,15 @@ _FEWER = 10
 
 
 @asynccontextmanager
-async def hurried(connection: PackedConnection, seconds: float, *, for_any_value: bool = False) -> AsyncIterator[None]:
+async def hurried(
+    connection: PackedConnection, seconds: float, *, for_any_value: bool = False, out_of_order: bool = False
+) -> AsyncIterator[None]:
     """Give each statement within so many seconds at most. Raises SQLAlchemyError; ``is_too_slow`` tells.
 
     After one that was cancelled the connection goes on in a new transaction, which is another snapshot.
-    ``for_any_value``: they may be planned once for whatever is looked for (``Manner``).
+    ``for_any_value``: they may be planned once for whatever is looked for; ``out_of_order``: see ``Manner`` too.
     """
-    before = connection.manner(Manner(max(int(seconds * 1000), 1), for_any_value))
+    before = connection.manner(Manner(max(int(seconds * 1000), 1), for_any_value, out_of_order))
     try:
         yield
     except DBAPIError as error:
@@ -71,22 +77,57 @@ async def search(
     *,
     newest: bool,
     for_any_value: bool,
+    may_be_all: bool = False,
 ) -> tuple[Sequence[Row[Any]], Stopped | None, tuple[Any, int] | None]:
     """Return the rows of a search in the order of time and id; where it was too slow, those among SEARCH_ROWS records.
 
     ``broad``: those conditions of it that an index answers. Then also how far it came, and the time and id of its end.
+    ``may_be_all``: up to FOUND_MAX rows may come, beyond the limit of the statement.
     """
-    try:
-        async with hurried(connection, SEARCH_S, for_any_value=for_any_value):
-            return (await connection.execute(statement)).all(), None, None
-    except TOO_MUCH as error:
-        if not is_too_slow(error):
-            raise
+    for attempt, seconds, out_of_order in await _attempts(
+        connection, statement, for_any_value=for_any_value, may_be_all=may_be_all
+    ):
+        try:
+            async with hurried(connection, seconds, for_any_value=for_any_value, out_of_order=out_of_order):
+                return (await connection.execute(attempt)).all(), None, None
+        except TOO_MUCH as error:
+            if not is_too_slow(error):
+                raise
     try:
         return await _bounded(connection, table, statement, broad, SEARCH_ROWS, newest=newest)
     except QuestionTooLarge:
         # Packed records of so many are too much to unpack, where they are long.
         return await _bounded(connection, table, statement, broad, SEARCH_ROWS // _FEWER, newest=newest)
+
+
+async def _attempts(
+    connection: PackedConnection,
+    statement: Select[Any],
+    *,
+    for_any_value: bool,
+    may_be_all: bool,
+) -> list[tuple[Select[Any], float, bool]]:
+    """Return how a search is tried before it is bounded: statements, seconds for each, and whether out of order.
+
+    PostgreSQL knows the values it saw in a sample, and takes a rare one that was there for one in a hundred.
+    """
+    if for_any_value:
+        return [(statement, SEARCH_S, False)]
+    at_once = may_be_all and not await connection.reads_packed(statement)
+    whole = statement.limit(FOUND_MAX) if at_once else statement
+    if not await _goes_by_time(connection, statement):
+        return [(whole, SEARCH_S, False)]
+    return [(statement, FREQUENT_S, False), (whole, SEARCH_S, True)]
+
+
+async def _goes_by_time(connection: PackedConnection, statement: Select[Any]) -> bool:
+    """Whether PostgreSQL would go through the records in their order until it has found as many as are asked for."""
+    node: dict[str, Any] | None = await connection.plan(statement)
+    while node is not None:
+        if "Sort" in node["Node Type"]:
+            return False
+        node = next(iter(node.get("Plans", ())), None)
+    return True
 
 
 async def _bounded(
@@ -132,6 +173,4 @@ async def edge_of(
 async def _about(connection: PackedConnection, table: Table, broad: Sequence[ColumnElement[bool]]) -> int:
     """Return how many records the search would look at without a bound: of rows as PostgreSQL estimates."""
     looked_at = select(table.c.id).where(*broad)
-    compiled = looked_at.compile(dialect=connection.dialect)
-    plan = (await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}", dict(compiled.params))).scalar_one()
-    return int(plan[0]["Plan"]["Plan Rows"]) + await connection.elsewhere(looked_at)
+    return int((await connection.plan(looked_at))["Plan Rows"]) + await connection.elsewhere(looked_at)

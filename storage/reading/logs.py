@@ -10,7 +10,7 @@ from storage.filters import LogQuery, all_of, broad_of, depends_on_values, log_c
 from storage.mapping import log_entry, us_of
 from storage.models import log_records
 from storage.packing.connection import PackedConnection
-from storage.reading.bounds import hurried, search
+from storage.reading.bounds import FOUND_MAX, hurried, search
 from storage.reading.common import LOG_ENTRIES, LOGS
 from storage.reading.matched import matched_logs
 from storage.reading.messages import after_cursor
@@ -35,13 +35,14 @@ async def find_logs(connection: PackedConnection, query: LogQuery) -> Page[LogEn
         log_conditions(broad_of(query)) + after,
         newest=query.order == "newest",
         for_any_value=not depends_on_values(query),
+        may_be_all=query.limit < FOUND_MAX,
     )
     page = rows[: query.limit]
     if len(rows) > query.limit:
         stopped, edge = None, (page[-1].time, page[-1].id)
     matched, at_least = len(page), True
     if stopped is None:  # counting would look at what the search has left
-        more = len(rows) > query.limit
+        more = len(rows) == query.limit + 1 or len(rows) >= FOUND_MAX
         matched, at_least = await matched_logs(connection, query, conditions, len(rows), more=more)
     return Page(
         items=[log_entry(row) for row in page],

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
+import orjson
 import psycopg
 import pytest
 from mcp import Client
@@ -22,13 +23,13 @@ from storage.config import StorageConfig
 from storage.engine import read_engine
 from storage.errors import QueryTimeout
 from storage.filters import LogQuery
-from storage.packing.connection import reading_connection
+from storage.packing.connection import Manner, PackedConnection, reading_connection
 from storage.reader import Reader
 from storage.reading import bounds
 from storage.sink import PostgresSink
 from tests import harness
 from tests.contract.test_mcp_roles import message
-from tests.factories import batch_of, log_row, span_row
+from tests.factories import batch_of, log_row, now_us, span_row
 
 # Longer than any test waits: what ends before was cancelled.
 READ_TIMEOUT_S = 600
@@ -211,6 +212,35 @@ async def test_a_search_within_its_time_is_exact(reader: Reader) -> None:
 
     assert data["matched"] == 60
     assert data["truncated_by"] == "limit"
+
+
+async def test_a_rare_value_that_is_taken_for_frequent_is_found_by_its_index(
+    engine: AsyncEngine, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL takes a value of its sample for one in a hundred, and would look for it through all records."""
+    at = now_us()
+    rows = [log_row(time=at - i, attributes=orjson.dumps({"user.id": i})) for i in range(20_000)]
+    await PostgresSink(engine).write([batch_of(rows)])
+    async with engine.begin() as connection:
+        day = await connection.scalar(text("SELECT max(CAST(tableoid AS regclass)::text) FROM log_records"))
+        await connection.execute(text(f"CREATE INDEX ON {day} USING gin (attributes jsonb_path_ops)"))
+        await connection.execute(text(f"ANALYZE {day}"))
+        sampled = await connection.scalar(
+            text(
+                "SELECT CAST((CAST(CAST(histogram_bounds AS text) AS text[]))[50] AS jsonb) -> 'user.id' FROM pg_stats "
+                "WHERE tablename = :day AND attname = 'attributes'"
+            ),
+            {"day": day},
+        )
+    manners: list[Manner] = []
+    real = PackedConnection.manner
+    monkeypatch.setattr(PackedConnection, "manner", lambda self, manner: manners.append(manner) or real(self, manner))
+    monkeypatch.setattr(bounds, "FREQUENT_S", 0.001)
+    for value, tried in ((sampled, [False, True]), (sampled + 1, [False])):
+        manners.clear()
+        page = await reader.find_logs(LogQuery(attributes={"user.id": value}, limit=5))
+        assert [at - entry.time_ns // 1000 for entry in page.items] == [value]
+        assert [manner.out_of_order for manner in manners if manner.limit_ms] == tried
 
 
 async def test_a_slow_count_does_not_fail_the_answer(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
