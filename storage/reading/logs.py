@@ -1,5 +1,6 @@
 """Log records: a page, one, the nearest to an empty window."""
 
+import contextlib
 from typing import Any
 
 from sqlalchemy import Select, select
@@ -10,7 +11,7 @@ from storage.filters import LogQuery, all_of, broad_of, depends_on_values, log_c
 from storage.mapping import log_entry, us_of
 from storage.models import log_records
 from storage.packing.connection import PackedConnection
-from storage.reading.bounds import FOUND_MAX, hurried, search
+from storage.reading.bounds import FOUND_MAX, FREQUENT_S, TOO_MUCH, hurried, search
 from storage.reading.common import LOG_ENTRIES, LOGS
 from storage.reading.matched import matched_logs
 from storage.reading.messages import after_cursor
@@ -60,8 +61,13 @@ async def get_log(connection: AsyncConnection, identifier: int) -> LogEntry | No
     return log_entry(row) if row is not None else None
 
 
-async def _first(connection: PackedConnection, statement: Select[Any]) -> Any:
-    async with hurried(connection, NEAREST_S):
+async def _first(connection: PackedConnection, statement: Select[Any], *, by_value: bool) -> Any:
+    """Return the first; what is looked for by its value is frequent and found in order, or else by its index."""
+    if by_value:
+        with contextlib.suppress(*TOO_MUCH):
+            async with hurried(connection, FREQUENT_S):
+                return (await connection.execute(statement.limit(1))).scalar_one_or_none()
+    async with hurried(connection, NEAREST_S, out_of_order=by_value):
         return (await connection.execute(statement.limit(1))).scalar_one_or_none()
 
 
@@ -74,14 +80,14 @@ async def nearest_data(connection: PackedConnection, query: LogQuery) -> tuple[i
     fields = {name: getattr(query, name) for name in query.__slots__} | {"cursor": None}
     early = LogQuery(**fields | {"since_ns": None, "until_ns": query.since_ns})
     late = LogQuery(**fields | {"since_ns": query.until_ns, "until_ns": None})
-    column = log_records.c.time
+    column, by_value = log_records.c.time, depends_on_values(query)
     before = after = None
     if query.since_ns is not None:
         conditions = await resolved(connection, log_records, log_conditions(early))
         statement = select(column).select_from(LOGS).where(all_of(conditions))
-        before = await _first(connection, statement.order_by(column.desc()))
+        before = await _first(connection, statement.order_by(column.desc()), by_value=by_value)
     if query.until_ns is not None:
         conditions = await resolved(connection, log_records, log_conditions(late))
         statement = select(column).select_from(LOGS).where(all_of(conditions))
-        after = await _first(connection, statement.order_by(column))
+        after = await _first(connection, statement.order_by(column), by_value=by_value)
     return (us_of(before) * 1000 if before else None, us_of(after) * 1000 if after else None)
