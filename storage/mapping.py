@@ -137,17 +137,18 @@ def message() -> Any:
 
 
 def log_node(row: Any) -> LogNode:
-    """Return the view of a row of ``message_columns``."""
+    """Return the view of a row that begins with ``message_columns``; by place, for there are thousands in an answer."""
+    identifier, moment, time_ns, observed_ns, component, number, text, said, chars, span_id, trace_id = row[:11]
     return LogNode(
-        id=row.id,
-        time_ns=log_ns(row),
-        component=row.component,
-        severity_number=row.severity_number,
-        severity_text=row.severity_text,
-        body=row.said,
-        body_chars=row.said_chars,
-        span_id=_span_id(row.span_id),
-        trace_id=_trace_id(row.trace_id),
+        id=identifier,
+        time_ns=_unsigned(time_ns) or _unsigned(observed_ns) or ns_of(moment),
+        component=component,
+        severity_number=number,
+        severity_text=text,
+        body=said,
+        body_chars=chars,
+        span_id=_span_id(span_id),
+        trace_id=_trace_id(trace_id),
     )
 
 
