@@ -19,7 +19,6 @@ from otel_ingest.http1_parser import Parser
 from otel_ingest.sockets import BACKLOG, address_of
 from otel_ingest.tls import Certificates
 
-# uvicorn checks should_exit every 100 ms; requests in flight may take until then.
 _START_TIMEOUT_S = 10.0
 _CONNECTIONS_MAX = 8_192
 

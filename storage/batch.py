@@ -7,9 +7,8 @@ did on the wire, so a queue of batches can be bounded in bytes, and the writer o
 import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import overload
 
 from storage.columns import TELEMETRY_TABLES, TelemetryTable
 from storage.counts import Cell, Counts, add, count, of_cells
@@ -56,7 +55,7 @@ class RejectedRecord:
 Describe = Callable[[Sequence[RejectedRow]], list[RejectedRecord]]
 
 
-class Tuples(Sequence[bytes]):
+class Tuples:
     """COPY tuples in order: pieces of one or many, as they were made, so that many cost no object each."""
 
     __slots__ = ("_ends", "_firsts", "_length", "pieces", "size_bytes")
@@ -98,18 +97,15 @@ class Tuples(Sequence[bytes]):
     def __len__(self) -> int:
         return self._length
 
+    def __iter__(self) -> Iterator[bytes]:
+        return map(self.__getitem__, range(self._length))
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tuples) and [*self] == [*other]
 
     __hash__ = None  # type: ignore[assignment]  # it can be added to
 
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[bytes]: ...
-    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self._length))]
+    def __getitem__(self, index: int) -> bytes:
         if not 0 <= index < self._length:
             raise IndexError(index)
         n = bisect_right(self._firsts, index) - 1

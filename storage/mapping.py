@@ -43,7 +43,7 @@ def log_entry(row: Any) -> LogEntry:
     """Return the view of a row of ``log_columns``."""
     return LogEntry(
         id=row.id,
-        time_ns=log_ns(row),
+        time_ns=_log_ns(row.time_unix_nano, row.observed_time_unix_nano, row.time),
         component=row.component,
         severity_number=row.severity_number,
         severity_text=row.severity_text,
@@ -141,7 +141,7 @@ def log_node(row: Any) -> LogNode:
     identifier, moment, time_ns, observed_ns, component, number, text, said, chars, span_id, trace_id = row[:11]
     return LogNode(
         id=identifier,
-        time_ns=_unsigned(time_ns) or _unsigned(observed_ns) or ns_of(moment),
+        time_ns=_log_ns(time_ns, observed_ns, moment),
         component=component,
         severity_number=number,
         severity_text=text,
@@ -152,9 +152,9 @@ def log_node(row: Any) -> LogNode:
     )
 
 
-def log_ns(row: Any) -> int:
+def _log_ns(time_ns: int, observed_ns: int, moment: datetime) -> int:
     """Return the effective time of a log record in ns."""
-    return _unsigned(row.time_unix_nano) or _unsigned(row.observed_time_unix_nano) or ns_of(row.time)
+    return _unsigned(time_ns) or _unsigned(observed_ns) or ns_of(moment)
 
 
 def kind_name(kind: int) -> str:

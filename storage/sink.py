@@ -5,7 +5,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 import psycopg
-from psycopg import AsyncConnection as PsycopgConnection
 from psycopg import errors as pg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -20,6 +19,7 @@ from storage.engine import writers_of
 from storage.errors import RetryableStoreError
 from storage.interning import Interned, insert, unknown
 from storage.rejected import RejectedBounds, RejectedRecords
+from storage.round_trip import driver_of
 from storage.rows import ResourceRow
 from storage.transactions import reference
 from storage.work import Parts, Place, Work, parts_of, places_of
@@ -227,18 +227,9 @@ async def _copy(connection: AsyncConnection, batches: Sequence[Batch], parts: Pa
     table = batches[0].table
     columns = ", ".join(column.name for column in table.columns)
     statement = f"COPY {table.name} ({columns}) FROM STDIN (FORMAT BINARY)"
-    driver = await _driver(connection)
-    async with driver.cursor() as cursor, cursor.copy(statement) as copy:
+    async with driver_of(connection).cursor() as cursor, cursor.copy(statement) as copy:
         for chunk in _chunks(_pieces(batches, parts)):
             await copy.write(chunk)
-
-
-async def _driver(connection: AsyncConnection) -> PsycopgConnection[tuple[object, ...]]:
-    """Return the psycopg connection below a SQLAlchemy one, inside its transaction."""
-    raw = await connection.get_raw_connection()
-    driver = raw.driver_connection
-    assert isinstance(driver, PsycopgConnection)  # noqa: S101 - the engine is made for psycopg alone
-    return driver
 
 
 def _pieces(batches: Sequence[Batch], parts: Parts) -> Iterator[bytes]:

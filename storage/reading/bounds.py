@@ -1,7 +1,7 @@
 """How far a read goes: a statement in a hurry, a count that may fall short, a search over so many records at most."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
@@ -22,8 +22,6 @@ FOUND_MAX = 1_000
 """Rows of a search that finds all before it sorts them: as many are read at once, for then they need not be counted."""
 SEARCH_ROWS = 200_000
 """Records that such a search looks at: about a third of a second."""
-TOO_MUCH = (DBAPIError, QuestionTooLarge)
-"""What may say that a statement is too slow; ``is_too_slow`` tells."""
 # The second try, where the packed ones among SEARCH_ROWS records are more than one statement may unpack.
 _FEWER = 10
 
@@ -53,20 +51,27 @@ def is_too_slow(error: DBAPIError | QuestionTooLarge) -> bool:
     return isinstance(error, QuestionTooLarge) or isinstance(error.orig, psycopg.errors.QueryCanceled)
 
 
+@contextmanager
+def unless_too_slow() -> Iterator[None]:
+    """Go on behind what is too slow (``is_too_slow``); raises every other error of it."""
+    try:
+        yield
+    except (DBAPIError, QuestionTooLarge) as error:
+        if not is_too_slow(error):
+            raise
+
+
 async def count_up_to(connection: PackedConnection, matching: Select[Any], most: int, seen: int) -> tuple[int, bool]:
     """Return how many rows match, and whether it is at least so many: counted to ``most``, for COUNT_S.
 
     ``seen``: how many are known to match already.
     """
     inner = matching.limit(most + 1).subquery()
-    try:
+    with unless_too_slow():
         async with hurried(connection, COUNT_S):
             count = int((await connection.execute(select(func.count()).select_from(inner))).scalar_one())
-    except TOO_MUCH as error:
-        if not is_too_slow(error):
-            raise
-        return min(seen, most), True
-    return min(count, most), count > most
+        return min(count, most), count > most
+    return min(seen, most), True
 
 
 async def search(
@@ -87,12 +92,9 @@ async def search(
     for attempt, seconds, out_of_order in await _attempts(
         connection, statement, for_any_value=for_any_value, may_be_all=may_be_all
     ):
-        try:
+        with unless_too_slow():
             async with hurried(connection, seconds, for_any_value=for_any_value, out_of_order=out_of_order):
                 return (await connection.execute(attempt)).all(), None, None
-        except TOO_MUCH as error:
-            if not is_too_slow(error):
-                raise
     try:
         return await _bounded(connection, table, statement, broad, SEARCH_ROWS, newest=newest)
     except QuestionTooLarge:

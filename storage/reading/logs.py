@@ -1,6 +1,5 @@
 """Log records: a page, one, the nearest to an empty window."""
 
-import contextlib
 from typing import Any
 
 from sqlalchemy import Select, select
@@ -11,7 +10,7 @@ from storage.filters import LogQuery, all_of, broad_of, depends_on_values, log_c
 from storage.mapping import log_entry, us_of
 from storage.models import log_records
 from storage.packing.connection import PackedConnection
-from storage.reading.bounds import FOUND_MAX, FREQUENT_S, TOO_MUCH, hurried, search
+from storage.reading.bounds import FOUND_MAX, FREQUENT_S, hurried, search, unless_too_slow
 from storage.reading.common import LOG_ENTRIES, LOGS
 from storage.reading.matched import matched_logs
 from storage.reading.messages import after_cursor
@@ -64,7 +63,7 @@ async def get_log(connection: AsyncConnection, identifier: int) -> LogEntry | No
 async def _first(connection: PackedConnection, statement: Select[Any], *, by_value: bool) -> Any:
     """Return the first; what is looked for by its value is frequent and found in order, or else by its index."""
     if by_value:
-        with contextlib.suppress(*TOO_MUCH):
+        with unless_too_slow():
             async with hurried(connection, FREQUENT_S):
                 return (await connection.execute(statement.limit(1))).scalar_one_or_none()
     async with hurried(connection, NEAREST_S, out_of_order=by_value):

@@ -5,7 +5,7 @@ from sqlalchemy import ColumnElement, literal, select
 from storage.filters import LogQuery, all_of
 from storage.packing.connection import PackedConnection
 from storage.reading import bounds
-from storage.reading.bounds import TOO_MUCH, count_up_to, hurried, is_too_slow
+from storage.reading.bounds import count_up_to, hurried, unless_too_slow
 from storage.reading.common import COUNT_MAX, LOGS
 from storage.reading.stats import count_logs
 
@@ -20,15 +20,12 @@ async def matched_logs(
     """
     if not more and query.cursor is None:
         return seen, False
-    try:
+    with unless_too_slow():
         # As the search ran: another manner would be a round trip.
         async with hurried(connection, bounds.SEARCH_S, for_any_value=True):
             exact = await count_logs(connection, query)
-    except TOO_MUCH as error:
-        if not is_too_slow(error):
-            raise
-        return seen, True
-    if exact is not None:
-        return exact, False
-    counted = select(literal(1)).select_from(LOGS).where(all_of(conditions))
-    return await count_up_to(connection, counted, COUNT_MAX, seen)
+        if exact is not None:
+            return exact, False
+        counted = select(literal(1)).select_from(LOGS).where(all_of(conditions))
+        return await count_up_to(connection, counted, COUNT_MAX, seen)
+    return seen, True

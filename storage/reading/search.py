@@ -14,7 +14,7 @@ from storage.mapping import ns_of
 from storage.models import spans
 from storage.packing.connection import PackedConnection
 from storage.reading import bounds
-from storage.reading.bounds import COUNT_S, TOO_MUCH, hurried, is_too_slow
+from storage.reading.bounds import COUNT_S, hurried, unless_too_slow
 from storage.reading.common import SPANS
 from storage.reading.resolving import resolved
 from storage.views import Stopped, TraceSummary
@@ -52,13 +52,11 @@ async def matching(connection: PackedConnection, query: TraceQuery, *, counted: 
     Not ``counted``: how many match in all is not asked for, and at least those that are found are said to.
     """
     conditions = await resolved(connection, spans, trace_conditions(query))
-    stopped = edge = None
-    try:
+    page = stopped = edge = None
+    with unless_too_slow():
         async with hurried(connection, bounds.SEARCH_S, for_any_value=not depends_on_values(query)):
             page = await _page(connection, query, conditions)
-    except TOO_MUCH as error:
-        if not is_too_slow(error):
-            raise
+    if page is None:
         edge, stopped = await bounds.edge_of(connection, spans, _broad(query))
         page = await _page(connection, query, [*conditions, spans.c.time >= edge[0]] if edge else conditions)
     more = len(page) > query.limit
@@ -141,15 +139,12 @@ async def _count(connection: PackedConnection, conditions: list[ColumnElement[bo
     few = select(spans.c.trace_id).select_from(SPANS).where(all_of(conditions))
     inner = few.order_by(spans.c.time.desc()).limit(_COUNTED_SPANS_MAX).subquery()
     counted = select(func.count().label("n"), func.count(inner.c.trace_id.distinct()).label("traces"))
-    try:
+    with unless_too_slow():
         async with hurried(connection, COUNT_S):
             row = (await connection.execute(counted.select_from(inner))).one()
-    except TOO_MUCH as error:
-        if not is_too_slow(error):
-            raise
-        return seen, True
-    at_least = row.n == _COUNTED_SPANS_MAX
-    return max(row.traces, seen) if at_least else row.traces, at_least
+        at_least = row.n == _COUNTED_SPANS_MAX
+        return max(row.traces, seen) if at_least else row.traces, at_least
+    return seen, True
 
 
 async def summaries(connection: PackedConnection, trace_ids: list[UUID]) -> dict[UUID, TraceSummary]:
