@@ -18,11 +18,12 @@ from otel_ingest.signals import SIGNALS
 Transport = Literal["http", "grpc"]
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_FRAME = 16_384
+_FRAME_LEAST = 16_384
 _DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 4, 6, 7, 8
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 _WINDOW_MAX = 0x7FFFFFFF
 _INITIAL_WINDOW = 4
+_MAX_FRAME_SIZE = 5
 _BLOCK_BYTES = 2
 
 
@@ -50,6 +51,8 @@ class _Connection:
     window: int = 65_535
     stream_window: int = 65_535
     initial_window: int = 65_535
+    frame_max: int = _FRAME_LEAST
+    """As the server says: gRPC's core (C++, Python) makes frames as large as its peer takes."""
 
     def begin(self, request: bytes, due_s: float) -> None:
         """Take a request and send what can be sent."""
@@ -109,10 +112,7 @@ class _Connection:
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> bool:
         if kind == _SETTINGS and not flags & _ACK:
             for at in range(0, len(payload), 6):
-                if int.from_bytes(payload[at : at + 2], "big") == _INITIAL_WINDOW:
-                    window = int.from_bytes(payload[at + 2 : at + 6], "big")
-                    self.stream_window += window - self.initial_window
-                    self.initial_window = window
+                self._set(int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big"))
             self._queue(_frame(_SETTINGS, _ACK, 0, b""))
             self._more_body()
             self.send()
@@ -132,13 +132,20 @@ class _Connection:
             return True
         return False
 
+    def _set(self, setting: int, value: int) -> None:
+        if setting == _INITIAL_WINDOW:
+            self.stream_window += value - self.initial_window
+            self.initial_window = value
+        elif setting == _MAX_FRAME_SIZE:
+            self.frame_max = value
+
     def _queue(self, frame: bytes) -> None:
         self.out = memoryview(bytes(self.out) + frame)
         self.send()
 
     def _more_body(self) -> None:
         """Put as much of the body behind what is to be sent as the windows allow."""
-        while self.body and (size := min(_FRAME, self.window, self.stream_window, len(self.body))) > 0:
+        while self.body and (size := min(self.frame_max, self.window, self.stream_window, len(self.body))) > 0:
             last = size == len(self.body)
             frame = _frame(_DATA, _END_STREAM if last else 0, self.stream, bytes(self.body[:size]))
             self.body = self.body[size:]

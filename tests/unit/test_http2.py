@@ -15,6 +15,7 @@ from h2 import events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes
+from hyperframe.frame import DataFrame
 
 from otel_ingest import connections, errors, http2
 from tests.factories import log_record, logs_request
@@ -112,6 +113,17 @@ def good() -> Rig:
     rig.sink.gate.set()
     rig.batcher.start()
     return rig
+
+
+async def test_no_text_is_made_of_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """h2 asks for a text of each frame that comes, whose making copies and writes out all of a body."""
+
+    def made(_: DataFrame) -> str:
+        raise AssertionError("a text of a body was made")
+
+    monkeypatch.setattr(DataFrame, "_body_repr", made)
+    async with good().grpc() as channel:
+        await channel.unary_unary(EXPORT)(BODY, timeout=WAIT_S)
 
 
 async def test_authorised_before_the_body_is_read() -> None:
