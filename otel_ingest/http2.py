@@ -57,8 +57,8 @@ _CONFIG = H2Configuration(
     validate_outbound_headers=False,
     normalize_outbound_headers=False,
 )
-# h2 makes a text of each frame for its log, also where that is off: of DATA with copies and all of it in hex digits, which
-# takes two thirds of what a call of 512 records costs in h2.
+# h2 makes a text of each frame for its log, also where that is off: of DATA with copies and all of it in hex digits,
+# which takes two thirds of what a call of 512 records costs in h2.
 Frame.__repr__ = object.__repr__  # type: ignore[method-assign]
 
 

@@ -16,12 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import structlog
 from sqlalchemy import make_url
 
 from storage import embedded_account as account
+from storage import embedded_memory
 from storage.errors import PermanentStoreError, RetryableStoreError
 
+_log = structlog.get_logger(__name__)
+
 _START_TIMEOUT_S = 30.0
+# After a crash it reads its log again, up to max_wal_size: seconds here, minutes on a slow disk. Stopped meanwhile it
+# would begin anew the next time.
+_RECOVERY_TIMEOUT_S = 900.0
+_RECOVERING = "automatic recovery in progress"
+_TOLD_AFTER_S = 2.0
 # A fast shutdown writes a checkpoint; on a slow disk that takes seconds, and killing it costs recovery later.
 _STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.02
@@ -30,7 +39,7 @@ _USER = "otel_ingest"
 # A Unix socket's path holds 107 bytes; PostgreSQL adds "/.s.PGSQL.5432" and a lock suffix.
 _SOCKET_DIR_BYTES_MAX = 85
 
-# Sized for a developer's machine; nothing here weakens durability.
+# For a machine that others use too; nothing here weakens durability.
 _CONF = """
 listen_addresses = ''
 unix_socket_directories = '{socket_dir}'
@@ -41,9 +50,12 @@ log_timezone = 'UTC'
 max_connections = 50
 # A read without bounds in time locks every partition and its indexes: PARTITIONS_MAX times four, for each reader.
 max_locks_per_transaction = 2048
-shared_buffers = '128MB'
-max_wal_size = '2GB'
-wal_compression = on
+shared_buffers = '{shared_buffers_mib}MB'
+# A checkpoint each 2 GB at full rate, which five minutes are otherwise; recovery after a crash reads 4 GB at most.
+max_wal_size = '4GB'
+# The wheel has pglz alone: 90 µs for each page that changes first after a checkpoint, which is more than all else that
+# storing sixteen records costs. Trace ids touch other pages each time (docs/adr/034).
+wal_compression = off
 checkpoint_completion_target = 0.9
 logging_collector = off
 log_min_messages = warning
@@ -225,7 +237,8 @@ def _launch(cluster: account.Cluster) -> subprocess.Popen[bytes]:
     socket_dir = _socket_dir(cluster)
     cluster.make_private(socket_dir)
     conf = cluster.pgdata.resolve() / "otel_ingest.conf"
-    cluster.write_private(conf, _CONF.format(socket_dir=socket_dir))
+    buffers_mib = embedded_memory.shared_buffers_mib(embedded_memory.memory_bytes())
+    cluster.write_private(conf, _CONF.format(socket_dir=socket_dir, shared_buffers_mib=buffers_mib))
     main_conf = cluster.pgdata / "postgresql.conf"
     include = "include = 'otel_ingest.conf'"
     if include not in main_conf.read_text():
@@ -238,17 +251,25 @@ def _launch(cluster: account.Cluster) -> subprocess.Popen[bytes]:
 
 async def _wait_ready(cluster: account.Cluster, process: subprocess.Popen[bytes] | None) -> None:
     """Wait until it accepts connections and the database is there."""
-    deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
+    started_s, recovering = asyncio.get_running_loop().time(), False
     while True:
         status = _pid_file_status(cluster)
         if status == "ready" and await asyncio.to_thread(account.create_database, _url(cluster, "postgres"), _DATABASE):
             return
+        waited_s = asyncio.get_running_loop().time() - started_s
+        if not recovering and waited_s > _TOLD_AFTER_S and _RECOVERING in _log_of(cluster):
+            recovering = True
+            _log.warning("PostgreSQL reads its log again after a crash", seconds_max=round(_RECOVERY_TIMEOUT_S))
         ended = process is not None and process.poll() is not None
-        if ended or asyncio.get_running_loop().time() > deadline:
-            log = cluster.pgdata.resolve().parent / "postgres.log"
-            tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-            raise RetryableStoreError(f"PostgreSQL did not start; its log ends with:\n{tail}")
+        if ended or waited_s > (_RECOVERY_TIMEOUT_S if recovering else _START_TIMEOUT_S):
+            raise RetryableStoreError(f"PostgreSQL did not start; its log ends with:\n{_log_of(cluster)[-2000:]}")
         await asyncio.sleep(_POLL_S)
+
+
+def _log_of(cluster: account.Cluster) -> str:
+    """Return what PostgreSQL has said since it was started."""
+    log = cluster.pgdata.resolve().parent / "postgres.log"
+    return log.read_text(errors="replace") if log.exists() else ""
 
 
 def _pid_file_status(cluster: account.Cluster) -> str:

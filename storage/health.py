@@ -1,4 +1,4 @@
-"""What `doctor` asks PostgreSQL: its version, its clock, how durable a COMMIT is, how many locks fit."""
+"""What `doctor` asks PostgreSQL: its version, its clock, how durable and how dear a COMMIT is, how many locks fit."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,14 +20,17 @@ SELECT current_setting('server_version') AS version, current_setting('server_ver
        current_setting('max_locks_per_transaction')::bigint
          * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint) AS locks,
        (SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM pg_inherits GROUP BY inhparent) AS c) AS partitions,
-       pg_is_in_recovery() AS standby, current_user AS who, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-         AS superuser
+       current_setting('wal_compression') AS compression, pg_is_in_recovery() AS standby, current_user AS who,
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser
 """)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """A server as it says it is. ``commit``: its own synchronous_commit; ``locks``: how many its table has room for."""
+    """A server as it says it is.
+
+    ``commit``: its own synchronous_commit; ``compression``: wal_compression; ``locks``: how many have room.
+    """
 
     version: str
     major: int
@@ -35,6 +38,7 @@ class ServerFacts:
     fsync: str
     pages: str
     commit: str
+    compression: str
     locks: int
     partitions: int
     standby: bool
@@ -51,6 +55,15 @@ class ServerFacts:
         if self.commit == "off":
             said.append("synchronous_commit is off on the server; our connections turn it on")
         return said
+
+    def slow(self) -> str | None:
+        """Return a sentence where storing costs more than it need (docs/adr/034)."""
+        if self.compression not in {"pglz", "on"}:
+            return None
+        return (
+            "wal_compression is pglz, which may cost more than all else of storing a record: set it to lz4, where "
+            "PostgreSQL has that, or off"
+        )
 
     def locks_short(self) -> str | None:
         """Return a sentence where one statement over all partitions may not find room for its locks."""

@@ -191,7 +191,7 @@ async def _with(engine: AsyncEngine, work: Callable[[AsyncEngine], Awaitable[T]]
 
 
 def _server(facts: ServerFacts, asked_s: float, answered_s: float) -> list[Check]:
-    """Return version, clock, durability and locks."""
+    """Return version, clock, durability, its log and locks."""
     supported = health.VERSION_MIN <= facts.major <= health.VERSION_MAX
     range_ = f"{health.VERSION_MIN} to {health.VERSION_MAX}"
     standby = ", a standby: it takes no writes" if facts.standby else ""
@@ -206,6 +206,8 @@ def _server(facts: ServerFacts, asked_s: float, answered_s: float) -> list[Check
     ]
     weak = facts.durability()
     checks.append(Check("durability", "warning" if weak else "ok", "; ".join(weak) or "acknowledged is on its disk"))
+    slow = facts.slow()
+    checks.append(Check("write-ahead log", "warning" if slow else "ok", slow or f"wal_compression {facts.compression}"))
     short = facts.locks_short()
     return [*checks, Check("locks", "warning" if short else "ok", short or f"room for {facts.locks}")]
 

@@ -10,7 +10,8 @@ from tests.certificates import Authority
 
 FACTS = {
     "version": "17.2", "major": 17, "now": datetime(2026, 1, 1, tzinfo=UTC), "fsync": "on", "pages": "on",
-    "commit": "on",    "locks": 6_400, "partitions": 90, "standby": False, "who": "owner", "superuser": True,
+    "commit": "on", "compression": "lz4", "locks": 6_400, "partitions": 90, "standby": False, "who": "owner",
+    "superuser": True,
 }  # fmt: skip
 NOW_S = FACTS["now"].timestamp()
 
@@ -26,11 +27,12 @@ def test_a_sound_server_is_ok() -> None:
 
 
 def test_what_is_weak_is_a_warning_and_what_cannot_work_is_wrong() -> None:
-    """Durability, locks, clock, a newer release: warnings. Too old, a standby: wrong."""
+    """Durability, its log, locks, clock, a newer release: warnings. Too old, a standby: wrong."""
     for fields, check, verdict in (
         ({"fsync": "off"}, "durability", "warning"),
         ({"pages": "off"}, "durability", "warning"),
         ({"commit": "off"}, "durability", "warning"),
+        ({"compression": "pglz"}, "write-ahead log", "warning"),
         ({"partitions": 1_700}, "locks", "warning"),
         ({"major": 19}, "store", "warning"),
         ({"major": 14}, "store", "wrong"),
