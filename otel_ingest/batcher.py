@@ -113,8 +113,8 @@ class Batcher:
         async with self._wake:
             self._queue.put(entry, (batch.table.name, entry.replayed), batch.component, batch.size_bytes)
             self._wake.notify()
-        # Shielded: a sender that goes away must not take its neighbours' commit with it.
-        return await asyncio.shield(entry.done)
+        # Who is cancelled here takes its own answer with it, and neither its rows nor its neighbours'.
+        return await entry.done
 
     async def close(self, timeout_s: float) -> None:
         """Take nothing more, write what is queued, return; what is not written in time is given up.

@@ -25,7 +25,7 @@ from otel_ingest.request import PeerGoneError, Request
 # Of a body that nobody reads yet; the budget bounds the sum of all.
 _UNREAD_BODY_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_TARGETS_MAX = 64
+_TARGETS_MAX = _HEADS_MAX = 64
 
 
 class HttpRequest(Request):
@@ -64,11 +64,8 @@ class HttpRequest(Request):
         if isinstance(self._error, PeerGoneError):
             raise self._error
         self.keep_alive = self.keep_alive and not close
-        head = f"{_STATUS_LINES[status]}date: {_date(int(time.time()))}\r\ncontent-type: {media_type}\r\n"
-        for name, value in headers:
-            head += f"{name}: {value}\r\n"
-        head += f"content-length: {len(body)}\r\n"
-        self._connection.answer(self, head.encode("latin-1"), b"" if self.method == b"HEAD" else body, close=close)
+        head = _head(status, int(time.time()), media_type, len(body), tuple(headers))
+        self._connection.answer(self, head, b"" if self.method == b"HEAD" else body, close=close)
 
 
 class Connection(asyncio.Protocol):
@@ -323,9 +320,12 @@ class Connection(asyncio.Protocol):
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
 
-@lru_cache(1)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+@lru_cache(_HEADS_MAX)
+def _head(status: int, second: int, media_type: str, length: int, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """Return an answer's head but for the line of its connection's fate; most answers of a second have the same."""
+    head = f"{_STATUS_LINES[status]}date: {formatdate(second, usegmt=True)}\r\ncontent-type: {media_type}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return f"{head}content-length: {length}\r\n".encode("latin-1")
 
 
 @lru_cache(_TARGETS_MAX)
