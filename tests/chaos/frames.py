@@ -34,11 +34,17 @@ class Splitter(Protocol):
 
 
 class PostgresRequests:
-    """From the client to PostgreSQL; the first message (startup, cancel) has no type byte."""
+    """From the client to PostgreSQL; the first message (startup, cancel) has no type byte.
+
+    COMMIT comes as a query of its own, or is executed in a pipeline, as writers do: what is prepared under which name,
+    and which of it was bound last, is kept for that.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._started = False
+        self._commits: set[bytes] = set()
+        self._commit_bound = False
 
     def feed(self, data: bytes) -> Iterator[Piece]:
         """Yield what is complete."""
@@ -47,8 +53,7 @@ class PostgresRequests:
             yield message, self._moment(message) if self._started else None
             self._started = True
 
-    @staticmethod
-    def _moment(message: bytes) -> Moment | None:
+    def _moment(self, message: bytes) -> Moment | None:
         kind = message[:1]
         if kind in b"dc":
             return Moment.COPY_DATA if kind == b"d" else Moment.COPY_DONE
@@ -58,7 +63,12 @@ class PostgresRequests:
                 return Moment.COPY
             if text.startswith(b"COMMIT"):
                 return Moment.COMMIT
-        return None
+        if kind == b"P":  # Parse: a name, the statement
+            name, statement, _ = message[5:].split(b"\0", 2)
+            (self._commits.add if statement.upper().startswith(b"COMMIT") else self._commits.discard)(name)
+        if kind == b"B":  # Bind: a portal, the name of a statement, and more
+            self._commit_bound = message[5:].split(b"\0", 2)[1] in self._commits
+        return Moment.COMMIT if kind == b"E" and self._commit_bound else None
 
 
 class PostgresAnswers:
