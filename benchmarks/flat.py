@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -40,31 +41,25 @@ WHERE s.relname LIKE 'log_records_p%' AND s.n_tup_ins > 0 ORDER BY 2 DESC
 _HEADS = ("stored before", "records/s", "server, µs", "PostgreSQL, µs", "of small", "log, bytes", "whole", "read")
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
-    """What has been used so far: CPU seconds of the server and of PostgreSQL, and what that one counted."""
+# Of CPU seconds to µs, of bytes, of pages to those of a thousand records.
+_SCALES = (1e6, 1e6, 1, 1e3, 1e3)
 
-    server_s: float
-    postgres_s: float
+
+class Used(NamedTuple):
+    """What was used: CPU of the server and of PostgreSQL, and what that one counted.
+
+    In all, in seconds, bytes and pages; or of a record, in µs and bytes, and pages of a thousand.
+    """
+
+    server: float
+    postgres: float
     wal_bytes: float
     pages_whole: float
     pages_read: float
 
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a record took: CPU in µs, bytes of log; pages are of a thousand records."""
-
-    server_us: float
-    postgres_us: float
-    wal_bytes: float
-    pages_whole: float
-    pages_read: float
-
-    @property
-    def cpu_us(self) -> float:
-        """Of both."""
-        return self.server_us + self.postgres_us
+    def a_record(self, before: "Used", records: int) -> "Used":
+        """Return what each of ``records`` has used since ``before``."""
+        return Used(*((now - then) / records * scale for now, then, scale in zip(self, before, _SCALES, strict=True)))
 
 
 @dataclass(slots=True)
@@ -87,17 +82,11 @@ class Store:
         self.records += len(sent) * RECORDS_A_REQUEST
         return len(sent) * RECORDS_A_REQUEST / drive(self.server.http, "http", sent, _CONNECTIONS).seconds
 
-    def cost(self) -> Cost:
+    def cost(self) -> Used:
         """Return what a record took since this was asked for last."""
         before, self.used = self.used, _used(self.server)
         records, self.records = self.records, 0
-        return Cost(
-            (self.used.server_s - before.server_s) / records * 1e6,
-            (self.used.postgres_s - before.postgres_s) / records * 1e6,
-            (self.used.wal_bytes - before.wal_bytes) / records,
-            (self.used.pages_whole - before.pages_whole) / records * 1e3,
-            (self.used.pages_read - before.pages_read) / records * 1e3,
-        )
+        return self.used.a_record(before, records)
 
     def empty(self) -> None:
         """Forget all records."""
@@ -139,12 +128,12 @@ def measure(large: Store, small: Store, millions: int) -> None:
             rates.append(large.send(requests))
             small.send(requests[: len(requests) // 2])
         cost, beside = large.cost(), small.cost()
-        ratios.append(cost.cpu_us / beside.cpu_us)
-        cells = (cost.server_us, cost.postgres_us, ratios[-1], cost.wal_bytes, cost.pages_whole, cost.pages_read)
+        ratios.append((cost.server + cost.postgres) / (beside.server + beside.postgres))
+        server, postgres, *counted = (f"{each:,.1f}" for each in cost)
         table.add_row(
             f"{number * _PARTS * len(requests) * RECORDS_A_REQUEST / 1e6:.0f} million",
             f"{statistics.median(rates):,.0f}",
-            *(f"{cell:,.2f}" if cell is ratios[-1] else f"{cell:,.1f}" for cell in cells),
+            *(server, postgres, f"{ratios[-1]:.2f}", *counted),
         )
         if number % 2:
             small.empty()

@@ -204,12 +204,17 @@ def _server(facts: ServerFacts, asked_s: float, answered_s: float) -> list[Check
         Check("store", worst, told),
         Check("clock", "ok" if skew_s < _SKEW_S_MAX else "warning", f"{skew_s:.1f} s from PostgreSQL's"),
     ]
-    weak = facts.durability()
-    checks.append(Check("durability", "warning" if weak else "ok", "; ".join(weak) or "acknowledged is on its disk"))
-    slow = facts.slow()
-    checks.append(Check("write-ahead log", "warning" if slow else "ok", slow or f"wal_compression {facts.compression}"))
-    short = facts.locks_short()
-    return [*checks, Check("locks", "warning" if short else "ok", short or f"room for {facts.locks}")]
+    return [
+        *checks,
+        _unless("durability", "; ".join(facts.durability()), "acknowledged is on its disk"),
+        _unless("write-ahead log", facts.slow(), f"wal_compression {facts.compression}"),
+        _unless("locks", facts.locks_short(), f"room for {facts.locks}"),
+    ]
+
+
+def _unless(check: str, warning: str | None, well: str) -> Check:
+    """Return a check that warns of ``warning``, where there is one, and else says that all is well."""
+    return Check(check, "warning" if warning else "ok", warning or well)
 
 
 _WITHOUT = {"eraser": "none: nothing can be deleted on demand", "sql": "none: logger_sql cannot be offered"}

@@ -43,8 +43,8 @@ class PostgresRequests:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._started = False
-        self._commits: set[bytes] = set()
-        self._commit_bound = False
+        self._prepared: dict[bytes, bytes] = {}
+        self._bound = b""
 
     def feed(self, data: bytes) -> Iterator[Piece]:
         """Yield what is complete."""
@@ -63,12 +63,12 @@ class PostgresRequests:
                 return Moment.COPY
             if text.startswith(b"COMMIT"):
                 return Moment.COMMIT
-        if kind == b"P":  # Parse: a name, the statement
+        if kind == b"P":  # Parse: a name, the statement, and more
             name, statement, _ = message[5:].split(b"\0", 2)
-            (self._commits.add if statement.upper().startswith(b"COMMIT") else self._commits.discard)(name)
+            self._prepared[name] = statement.upper()
         if kind == b"B":  # Bind: a portal, the name of a statement, and more
-            self._commit_bound = message[5:].split(b"\0", 2)[1] in self._commits
-        return Moment.COMMIT if kind == b"E" and self._commit_bound else None
+            self._bound = self._prepared.get(message[5:].split(b"\0", 2)[1], b"")
+        return Moment.COMMIT if kind == b"E" and self._bound.startswith(b"COMMIT") else None
 
 
 class PostgresAnswers:

@@ -15,8 +15,7 @@ from storage.api import Outcome
 from storage.batch import Batch
 from storage.errors import RetryableStoreError
 from tests.factories import batch_of, log_row
-
-MIB = 1024 * 1024
+from tests.rig import MIB, HeldSink
 
 
 class StuckSink:
@@ -34,30 +33,14 @@ class StuckSink:
         raise RetryableStoreError("timeout expired")
 
 
-class GatedSink:
-    """Stores once ``gate`` is set."""
-
-    def __init__(self) -> None:
-        self.gate = asyncio.Event()
-        self.began = asyncio.Event()
-        self.stored: list[Batch] = []
-
-    async def write(self, batches: Sequence[Batch]) -> list[Outcome]:
-        """See ``RowSink.write``."""
-        self.began.set()
-        await self.gate.wait()
-        self.stored += batches
-        return [Outcome() for _ in batches]
-
-
 async def test_who_is_cancelled_takes_only_its_own_answer_along() -> None:
     """One task is cancelled in the middle of its transaction and one in the queue: all rows are committed, and told."""
-    sink, stats = GatedSink(), ReceiverStats(CollectorRegistry())
+    sink, stats = HeldSink(), ReceiverStats(CollectorRegistry())
     batcher = Batcher(sink, stats, writers=1, queue_bytes_max=MIB)
     batcher.start()
     async with asyncio.timeout(20):
         first = asyncio.create_task(batcher.submit(batch_of([log_row()])))
-        await sink.began.wait()
+        await sink.entered.wait()
         queued = [asyncio.create_task(batcher.submit(batch_of([log_row()]))) for _ in range(3)]
         one_bytes = stats.queue_bytes
         while stats.queue_bytes < 4 * one_bytes:  # noqa: ASYNC110 - they are put into the queue
@@ -69,7 +52,7 @@ async def test_who_is_cancelled_takes_only_its_own_answer_along() -> None:
         await batcher.close(5.0)
 
         assert [type(answer) for answer in await answers] == [asyncio.CancelledError] * 2 + [Outcome] * 2
-        assert (len(sink.stored), stats.queue_bytes) == (4, 0)
+        assert (sink.rows, stats.queue_bytes) == (4, 0)
 
 
 async def test_a_write_whose_requests_were_given_up_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
