@@ -20,8 +20,9 @@ class Limits:
     record_bytes_max: int = 8 * 1024 * 1024
     # Attributes at any depth of one record. SDKs stop at 128; a million is an attack or a bug.
     attributes_max: int = 10_000
-    # Nesting of AnyValue. upb itself stops near 48.
-    value_depth_max: int = 32
+    # Nesting of AnyValue. The protobuf library goes 100 messages deep in a request: a map within a map takes three, and
+    # the deepest attributes, those of an exemplar, begin at the ninth.
+    value_depth_max: int = 30
     # Days before and after the receipt for which a partition is made: a lifetime. A clock at its epoch (1970) or a unit
     # mistaken is stored where the record says it is, and told (logger_overview); only what no clock shows is rejected.
     record_age_days_max: int = 36_525

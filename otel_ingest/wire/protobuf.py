@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.logs.v1 import logs_pb2
-from opentelemetry.proto.metrics.v1 import metrics_pb2
-from opentelemetry.proto.trace.v1 import trace_pb2
 
 from otel_ingest import native
 from otel_ingest.errors import MalformedRequest
@@ -24,11 +21,8 @@ _VARINT_BITS = 70
 # Envelopes of all three signals: field 1 is the resource or scope, field 2 the repeated part.
 _PAYLOAD, _CHILDREN = 1, 2
 _METRIC_DATA = {5: "gauge", 7: "sum", 9: "histogram", 10: "exponential_histogram", 11: "summary"}
-_ENVELOPES: dict[str, tuple[Any, Any, Any]] = {
-    "logs": (logs_pb2.ResourceLogs, logs_pb2.ScopeLogs, logs_pb2.LogRecord),
-    "traces": (trace_pb2.ResourceSpans, trace_pb2.ScopeSpans, trace_pb2.Span),
-    "metrics": (metrics_pb2.ResourceMetrics, metrics_pb2.ScopeMetrics, metrics_pb2.Metric),
-}
+# Field numbers from a request down to its parts.
+_RESOURCE, _SCOPE, _RECORD = (1,), (1, 2), (1, 2, 2)
 
 
 def parse(signal: Signal, body: bytes) -> Parsed:
@@ -86,6 +80,15 @@ def _varint(data: bytes, position: int, base: int) -> tuple[int, int]:
     raise MalformedRequest(f"byte {base + position}: a number of more than 10 bytes")
 
 
+def _varint_of(value: int) -> bytes:
+    data = bytearray()
+    while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    data.append(value)
+    return bytes(data)
+
+
 @dataclass(slots=True)
 class _Envelope:
     """A message of resource or scope: everything but its children as bytes, and where the children are."""
@@ -111,12 +114,12 @@ class _Salvage:
 
     def __init__(self, signal: Signal) -> None:
         self._signal = signal
-        self._resource_type, self._scope_type, self._record_type = _ENVELOPES[signal.name]
+        self._groups, self._scopes, self._records = signal.lists
         self._tally = Tally()
 
     def request(self, body: bytes) -> Parsed:
         message = self._signal.request_type()
-        groups = getattr(message, message.DESCRIPTOR.fields[0].name)
+        groups = getattr(message, self._groups)
         for number, kind, at, end in fields(body):
             if number == _PAYLOAD and kind == _LENGTH:
                 group = self._resource(body[at:end], at)
@@ -130,15 +133,11 @@ class _Salvage:
         except MalformedRequest as error:
             self._tally.reject(f"its resource group cannot be read: {error}")
             return None
-        group = self._parse(self._resource_type, envelope.own)
-        scopes = getattr(
-            group or self._resource_type(),
-            self._resource_type.DESCRIPTOR.fields_by_number[_CHILDREN].name,
-        )
+        group = self._parse(_RESOURCE, envelope.own)
         for _, at, end in envelope.children:
             scope = self._scope(data[at:end], base + at, spoiled=group is None)
-            if scope is not None:
-                scopes.append(scope)
+            if group is not None and scope is not None:
+                getattr(group, self._scopes).append(scope)
         return group
 
     def _scope(self, data: bytes, base: int, *, spoiled: bool) -> Any | None:
@@ -147,13 +146,13 @@ class _Salvage:
         except MalformedRequest as error:
             self._tally.reject(f"its scope group cannot be read: {error}")
             return None
-        scope = None if spoiled else self._parse(self._scope_type, envelope.own)
+        scope = None if spoiled else self._parse(_SCOPE, envelope.own)
         if scope is None:
             which = "resource" if spoiled else "scope"
             count = sum(self._count(data[at:end]) for _, at, end in envelope.children)
             self._tally.reject(f"its {which} cannot be parsed (invalid UTF-8, or nested too deeply)", count)
             return None
-        records = getattr(scope, self._scope_type.DESCRIPTOR.fields_by_number[_CHILDREN].name)
+        records = getattr(scope, self._records)
         for _, at, end in envelope.children:
             record = self._metric(data[at:end], base + at) if self._signal is METRICS else self._record(data[at:end])
             if record is not None:
@@ -161,7 +160,7 @@ class _Salvage:
         return scope
 
     def _record(self, data: bytes) -> Any | None:
-        record = self._parse(self._record_type, data)
+        record = self._parse(_RECORD, data)
         if record is None:
             self._tally.reject("it cannot be parsed (invalid UTF-8, or nested too deeply)")
             return None
@@ -171,7 +170,7 @@ class _Salvage:
     def _metric(self, data: bytes, base: int) -> Any | None:
         """Parse a metric whole, or data point by data point."""
         count = self._count(data)
-        metric = self._parse(self._record_type, data)
+        metric = self._parse(_RECORD, data)
         if metric is not None:
             self._tally.accept(count)
             return metric
@@ -180,20 +179,19 @@ class _Salvage:
         except MalformedRequest as error:
             self._tally.reject(f"its metric cannot be read: {error}", max(count, 1))
             return None
-        metric = self._parse(self._record_type, envelope.own)
+        metric = self._parse(_RECORD, envelope.own)
         if metric is None or not envelope.children:
             self._tally.reject("its metric cannot be parsed (invalid UTF-8, or nested too deeply)", max(count, 1))
             return None
         kind = envelope.children[-1][0]
         for number, at, end in envelope.children:
             if number == kind:  # of a oneof the last kind counts, as in any parser
-                self._points(getattr(metric, _METRIC_DATA[number]), data[at:end], base + at)
+                self._points(metric, number, data[at:end], base + at)
         return metric
 
-    def _points(self, holder: Any, data: bytes, base: int) -> None:
-        """Parse the data points of one metric one by one into ``holder`` (Gauge, Sum, …)."""
-        point_type = type(holder.data_points.add())
-        del holder.data_points[-1]
+    def _points(self, metric: Any, kind: int, data: bytes, base: int) -> None:
+        """Parse the data points of one metric one by one; ``kind`` is the field number of its Gauge, Sum, …."""
+        holder = getattr(metric, _METRIC_DATA[kind])
         try:
             envelope = _open(data, base, frozenset({_PAYLOAD}))
             holder.MergeFromString(envelope.own)
@@ -201,7 +199,7 @@ class _Salvage:
             self._tally.reject(f"its metric cannot be read: {error}", max(_points_in(data), 1))
             return
         for _, at, end in envelope.children:
-            point = self._parse(point_type, data[at:end])
+            point = self._parse((*_RECORD, kind, _PAYLOAD), data[at:end])
             if point is None:
                 self._tally.reject("it cannot be parsed (invalid UTF-8, or nested too deeply)")
             else:
@@ -212,11 +210,21 @@ class _Salvage:
         """Return how many records (data points, for metrics) the bytes of one record hold."""
         return count_points(record) if self._signal is METRICS else 1
 
-    def _parse(self, message_type: Any, data: bytes) -> Any | None:
+    def _parse(self, path: tuple[int, ...], data: bytes) -> Any | None:
+        """Return the message that ``data`` is at ``path`` of a request; None where it cannot be parsed there.
+
+        Not by itself: what nests as deeply as the library goes would not fit into its request afterwards.
+        """
+        for number in reversed(path):
+            data = bytes([number << 3 | _LENGTH]) + _varint_of(len(data)) + data
         try:
-            return message_type.FromString(data)
+            part = self._signal.request_type.FromString(data)
         except DecodeError:
             return None
+        for number in path:
+            inner = getattr(part, part.DESCRIPTOR.fields_by_number[number].name)
+            part = inner if number in _METRIC_DATA else inner[0]
+        return part
 
 
 def count_points(metric: bytes) -> int:

@@ -7,7 +7,7 @@ import pytest
 from otel_ingest.decode import decode
 from otel_ingest.errors import MalformedRequest, UnsupportedEncoding
 from otel_ingest.limits import Limits, Rejection
-from otel_ingest.signals import LOGS, METRICS
+from otel_ingest.signals import LOGS, METRICS, TRACES, Signal
 from otel_ingest.wire import Encoding, Parsed, encoding_of, parse
 from otel_ingest.wire.protobuf import parse_whole
 from storage.rows import ResourceRow
@@ -111,3 +111,35 @@ def test_other_content_types_are_refused() -> None:
         encoding_of("text/plain")
 
     assert caught.value.header == "Content-Type"
+
+
+DEEPEST = {
+    LOGS: lambda pair: field(2, field(6, pair)),
+    TRACES: lambda pair: field(2, field(11, field(3, pair))),  # of an event
+    METRICS: lambda pair: field(2, field(GAUGE, field(1, field(5, field(7, pair))))),  # of an exemplar
+}
+BAD_NEIGHBOUR = {
+    LOGS: field(2, field(3, BAD_TEXT)),
+    TRACES: field(2, field(5, BAD_TEXT)),
+    METRICS: field(2, field(GAUGE, BAD_POINT)),
+}
+
+
+@pytest.mark.parametrize("signal", DEEPEST, ids=lambda signal: signal.name)
+@pytest.mark.parametrize("salvaged", [False, True])
+def test_values_of_any_depth_cost_only_themselves(signal: Signal, salvaged: bool) -> None:
+    """Maps in maps, to the limit and past what the library takes of a record, or of a request around it."""
+    limit = Limits().value_depth_max
+    for depth in (1, limit, *range(limit + 1, limit + 6), 60, 400):
+        value = field(1, b"text")
+        for _ in range(depth):
+            value = field(6, field(1, field(1, b"k"), field(2, value)))
+        record = DEEPEST[signal](field(1, b"deep") + field(2, value))
+        others = [BAD_NEIGHBOUR[signal]] * salvaged
+        body = field(1, field(2, *others, record, DEEPEST[signal](field(1, b"flat"))))
+
+        parsed = parse(signal, body, Encoding.PROTOBUF, Limits())
+        items = list(decode(signal, parsed, received_ns=time.time_ns(), limits=Limits()))
+
+        rejected = {r.index for r in [*parsed.rejections, *(i for i in items if isinstance(i, Rejection))]}
+        assert rejected == set(range(salvaged)) | ({int(salvaged)} if depth > limit else set()), depth
