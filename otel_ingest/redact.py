@@ -8,29 +8,24 @@ are searched with google-re2, which is linear and takes 1.1. Only a request with
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from otel_ingest import native
 from otel_ingest.decode.context import component_of
-from otel_ingest.encode.envelopes import value_of
 from otel_ingest.limits import Limits
+from otel_ingest.message_redaction import RECORDS, MessageRedactor
 from otel_ingest.native.expressions import NotExpressibleError
 from otel_ingest.native.search import Asking, FirstLook, Pattern
-from otel_ingest.redaction import DROPPED, FAILED, Redactor
 from otel_ingest.redaction.patterns import compile_pattern
-from otel_ingest.signals import LOGS, METRICS, TRACES, Signal
+from otel_ingest.signals import Signal
 from otel_ingest.wire import Encoding, Parsed, json_mapping, parse
 from otel_ingest.wire.parsed import Form
 from otel_ingest.wire.protobuf import parse_whole
 
-# Shown on a record that was changed: which fields, by which rules; never the secret.
-NOTE_KEY = "otel_ingest.redacted"
-_NOTE_CHARS_MAX = 512
 # What may stand in a key between the letters of a word, and behind it until the tag of the value (field 2), or of the
 # next item of a list (field 1): `--api-key` there is a name as well.
 _BETWEEN = "[^A-Za-z0-9]{0,2}"
@@ -39,7 +34,6 @@ _REST = r"[A-Za-z0-9_.@$/:\[\] -]{0,64}[\x12\n]"
 # Written so that the first look takes it exactly, and confirms nothing where a random id has such a byte.
 _BOUNDARY = re.compile(r"^\(\?:\^\|\[\^[^\]]*\]\)")
 _TEXT_START = r'[\n\x12\x1a"*b][\x80-\xff]{0,2}[\x80-\xff]?[\x00-\x7f]'
-_POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 
 
 Found = dict[str, Counter[str]]
@@ -50,7 +44,8 @@ class SecondLine:
     """Masks the secrets of requests, in place; safe to share between threads."""
 
     def __init__(self, rules: Mapping[str, Any]) -> None:
-        self._redactor = Redactor(rules)
+        self._messages = MessageRedactor(rules)
+        self._shown = MessageRedactor(rules, masks_deep=True)
         self._mask: str = rules["mask"]
         keys = _key_pattern(rules["names"])
         values = _value_pattern(rules)
@@ -109,7 +104,7 @@ class SecondLine:
             for envelope in getattr(group, scopes):
                 rules.update(self._holder(envelope.scope))
                 for record in filter(self._is_suspicious, getattr(envelope, records)):
-                    rules.update(_RECORDS[signal.name](self, record))
+                    rules.update(RECORDS[signal.name](self._messages, record))
             if rules:
                 found.setdefault(component, Counter()).update(rules)
         return found
@@ -128,106 +123,25 @@ class SecondLine:
             record.ParseFromString(data)
         except DecodeError:
             return b""
-        _RECORDS[signal.name](self, record)
+        RECORDS[signal.name](self._shown, record)
         return bytes(record.SerializeToString())
 
     def _json(self, item: Any) -> Any:
         """Return a part of OTLP/JSON without its secrets."""
         if isinstance(item, str):
-            return self._redactor.text(item, "", set())
+            return self._shown.text(item)
         if isinstance(item, list):
             return [self._json(part) for part in item]
         if not isinstance(item, dict):
             return item
-        key, rules = item.get("key"), set[str]()
-        if isinstance(key, str) and "value" in item:
-            self._redactor.field(key, "x", rules)
-        masked = {"stringValue": self._mask} if rules else None
+        key = item.get("key")
+        secret = isinstance(key, str) and "value" in item and self._shown.is_secret(key)
+        masked = {"stringValue": self._mask} if secret else None
         return {k: masked if masked and k == "value" else self._json(v) for k, v in item.items()}
-
-    def log_record(self, record: Any) -> set[str]:
-        """Mask the secrets of a LogRecord; return the rules that matched."""
-        found = self._attributes(record.attributes)
-        if record.HasField("body"):
-            found |= self._value(record.body, "body")
-        self._note(record.attributes, found)
-        return _rules(found)
-
-    def span(self, span: Any) -> set[str]:
-        """Mask the secrets of a Span, its events, links and status; return the rules that matched."""
-        found = self._attributes(span.attributes) | self._texts(span, "name", "trace_state")
-        found |= self._texts(span.status, "message")
-        for event in span.events:
-            found |= self._attributes(event.attributes) | self._texts(event, "name")
-        for link in span.links:
-            found |= self._attributes(link.attributes)
-        self._note(span.attributes, found)
-        return _rules(found)
-
-    def metric(self, metric: Any) -> set[str]:
-        """Mask the secrets in a Metric's points and exemplars; return the rules that matched."""
-        found = self._attributes(metric.metadata)
-        kind = metric.WhichOneof("data")
-        for point in getattr(metric, kind).data_points if kind in _POINTS else ():
-            found |= self._attributes(point.attributes)
-            for exemplar in getattr(point, "exemplars", ()):
-                found |= self._attributes(exemplar.filtered_attributes)
-        return _rules(found)
 
     def _holder(self, holder: Any) -> set[str]:
         """Mask the attributes of a resource or scope; return the rules that matched."""
-        return _rules(self._attributes(holder.attributes)) if self._is_suspicious(holder) else set()
-
-    def _attributes(self, pairs: Any) -> set[str]:
-        """Mask values of KeyValues; a field that is to go loses its value."""
-        found: set[str] = set()
-        for pair in pairs:
-            rules: set[str] = set()
-            try:
-                value = _plain(pair.value)
-                if self._redactor.clean((), {pair.key: value}):
-                    continue
-                key, clean = self._redactor.field(pair.key, value, rules)
-            except Exception:  # noqa: BLE001 - whatever it is: what could not be looked at is not kept
-                key, clean, rules = pair.key, FAILED, {f"{pair.key}:failed"}
-            if rules:
-                pair.key = key
-                pair.value.CopyFrom(AnyValue() if clean is DROPPED else value_of(clean))
-                found |= rules
-        return found
-
-    def _value(self, value: AnyValue, path: str) -> set[str]:
-        found: set[str] = set()
-        try:
-            clean = self._redactor.value(_plain(value), path, found)
-        except Exception:  # noqa: BLE001 - as above
-            clean, found = FAILED, {f"{path}:failed"}
-        if found:
-            value.CopyFrom(value_of(clean))
-        return found
-
-    def _texts(self, holder: Any, *names: str) -> set[str]:
-        found: set[str] = set()
-        for name in names:
-            if text := getattr(holder, name):
-                rules: set[str] = set()
-                clean = self._redactor.text(text, name, rules)
-                if rules:
-                    setattr(holder, name, clean)
-                    found |= rules
-        return found
-
-    def _note(self, attributes: Any, found: set[str]) -> None:
-        if found:
-            text = ",".join(sorted(found))[:_NOTE_CHARS_MAX]
-            attributes.add(key=NOTE_KEY).value.string_value = text
-
-
-_RECORDS: dict[str, Callable[[SecondLine, Any], set[str]]] = {
-    LOGS.name: SecondLine.log_record,
-    TRACES.name: SecondLine.span,
-    METRICS.name: SecondLine.metric,
-}
+        return self._messages.holder(holder) if self._is_suspicious(holder) else set()
 
 
 def _record_type(signal: Signal) -> Any:
@@ -277,18 +191,3 @@ def _value_pattern(rules: Mapping[str, Any]) -> str:
     on = [rule for rule in rules["values"] if rule.get("enabled", True)]
     triggers = [rule.get("trigger") or _BOUNDARY.sub("", rule["pattern"]) for rule in on]
     return "|".join(f"(?:{t})" for t in (rules["pairs"]["trigger"], f"(?:{_TEXT_START}|[?&])(?:{url})=", *triggers))
-
-
-def _rules(found: set[str]) -> set[str]:
-    """Return the rules alone: paths may hold what a sender chose."""
-    return {entry.rpartition(":")[2] for entry in found}
-
-
-def _plain(value: AnyValue) -> Any:
-    """Return the Python value of an AnyValue."""
-    kind = value.WhichOneof("value")
-    if kind == "array_value":
-        return [_plain(item) for item in value.array_value.values]
-    if kind == "kvlist_value":
-        return {pair.key: _plain(pair.value) for pair in value.kvlist_value.values}
-    return getattr(value, kind) if kind and kind != "string_value_strindex" else None

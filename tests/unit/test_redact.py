@@ -13,7 +13,8 @@ from otel_ingest.decoding import Decoding
 from otel_ingest.encode.envelopes import value_of
 from otel_ingest.encode.json_format import to_json
 from otel_ingest.limits import Limits
-from otel_ingest.redact import NOTE_KEY, SecondLine, _plain
+from otel_ingest.message_redaction import NOTE_KEY, MessageRedactor, _plain
+from otel_ingest.redact import SecondLine
 from otel_ingest.redaction import shared_rules
 from otel_ingest.signals import LOGS, METRICS, TRACES
 from otel_ingest.wire import Encoding
@@ -99,6 +100,7 @@ def everywhere() -> Any:
     group = request.resource_spans.add()
     scope = group.scope_spans.add()
     span = scope.spans.add(name=SECRET, trace_state=SECRET)
+    span.links.add(trace_state=SECRET)
     span.status.message = SECRET
     for pairs in (
         group.resource.attributes,
@@ -125,6 +127,37 @@ def test_every_place_of_a_span_is_looked_at() -> None:
     assert b"hunter2" not in left
 
 
+def test_the_name_of_an_event_is_looked_at() -> None:
+    """As that of a span is."""
+    request = logs_request([LogRecord(event_name=SECRET)])
+
+    assert LINE.redact(LOGS, request) == {"shop": {"aws_key": 1}}
+    assert SECRET.rsplit(maxsplit=1)[-1].encode() not in request.SerializeToString()
+
+
+@pytest.mark.parametrize("order", [("hunter2", ""), ("", "hunter2")])
+def test_a_key_that_comes_twice_hides_nothing(order: tuple[str, str]) -> None:
+    """Each of the two is stored, so each is looked at, however deep the map lies; what is no secret stays."""
+    record = LogRecord()
+    for holder in (record.attributes.add(key="a").value, record.body):
+        items = holder.array_value.values
+        for text in ("--password", "hunter2", "plain"):
+            items.add(string_value=text)
+        pairs = items.add().kvlist_value.values
+        for text in order:
+            pairs.add(key="password").value.string_value = text
+        for text in ("one", "two"):
+            pairs.add(key="same").value.string_value = text
+    record.attributes.add(key="token").value.CopyFrom(record.body)
+    request = logs_request([record])
+
+    assert LINE.redact(LOGS, request) == {"shop": {"key": 1}}
+
+    left = request.SerializeToString()
+    assert b"hunter2" not in left
+    assert [left.count(text) for text in (b"one", b"two", b"plain")] == [2, 2, 2]
+
+
 def test_points_and_exemplars_are_looked_at() -> None:
     """Attributes of points, exemplars and metadata."""
     request = METRICS.request_type()
@@ -141,17 +174,17 @@ def test_points_and_exemplars_are_looked_at() -> None:
 
 def test_what_cannot_be_looked_at_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure of the engine never lets a value through."""
-    line = SecondLine(shared_rules())
+    messages = MessageRedactor(shared_rules())
 
     def fails(*_: Any) -> Any:
         raise ValueError
 
-    monkeypatch.setattr(line._redactor, "field", fails)
-    monkeypatch.setattr(line._redactor, "value", fails)
+    monkeypatch.setattr(messages._redactor, "field", fails)
+    monkeypatch.setattr(messages._redactor, "value", fails)
     record = LogRecord(body=AnyValue(string_value="password=hunter2"))
     record.attributes.add(key="password").value.string_value = "hunter2"
 
-    line.log_record(record)
+    messages.log_record(record)
 
     assert b"hunter2" not in record.SerializeToString()
 

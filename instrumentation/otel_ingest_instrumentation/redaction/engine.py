@@ -15,7 +15,7 @@ DROPPED: Any = object()  # a value that is to go with its key
 _CARD_NUMBER_MIN = 10**13  # smaller integers hold no card number
 _HARMLESS = frozenset({bool, float, type(None)})
 _KNOWN_MAX, _KNOWN_CHARS_MAX = 8_192, 64  # texts remembered as clean: 1 MB at most
-_DEPTH_MAX = 32  # deeper than any record; what lies below is replaced
+_DEPTH_MAX = 30  # deeper than any record; the receiver takes no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,17 @@ class Options:
 class Redactor:
     """The rules and a user's options, compiled; pure and safe to share between threads."""
 
-    def __init__(self, rules: Mapping[str, Any], options: Options | None = None) -> None:
-        """Compile; raises ValueError for options that make no sense."""
+    def __init__(
+        self, rules: Mapping[str, Any], options: Options | None = None, *, depth_max: int = _DEPTH_MAX
+    ) -> None:
+        """Compile; raises ValueError for options that make no sense. What nests ``depth_max`` deep is replaced."""
         options = options or Options()
         if options.mode not in {"mask", "drop", "hash"}:
             raise ValueError(f"redaction mode {options.mode!r} is none of mask, drop, hash")
         if options.mode == "hash" and not options.hash_key:
             raise ValueError("redaction mode hash needs a key")
         self.options = options
+        self._depth_max = depth_max
         self._names = Names(rules["names"], options.names, options.allow)
         self._mask = Mask(options.mode, rules["mask"].encode(), options.hash_key)
         self._sql_keys = frozenset(rules["sql"]["keys"])
@@ -153,7 +156,7 @@ class Redactor:
             return self._number(value, path, found)
         if isinstance(value, bytes):
             return self._bytes(value, path, found)
-        if depth >= _DEPTH_MAX:
+        if depth >= self._depth_max:
             found.add(f"{path}:depth")
             return self._mask.text.decode()
         if isinstance(value, Mapping):
