@@ -54,7 +54,7 @@ class MessageRedactor:
         """Mask the secrets of a LogRecord."""
         found = self._attributes(record.attributes) | self._texts(record, "event_name")
         if record.HasField("body"):
-            found |= self._value(record.body, "body")
+            found |= self._body(record.body)
         _note(record.attributes, found)
         return _rules(found)
 
@@ -83,23 +83,30 @@ class MessageRedactor:
         """Mask values of KeyValues; a field that is to go loses its value."""
         found: set[str] = set()
         for pair in pairs:
-            rules: set[str] = set()
             try:
-                value = _plain(pair.value)
-                if self._redactor.clean((), {pair.key: value}):
-                    continue
-                key, clean = self._redactor.field(pair.key, value, rules)
-            except _TwinsError:
-                key, clean = self._redactor.field(pair.key, "x", rules)
-                if not rules:
-                    found |= self._parts(pair.value, pair.key)
+                found |= self._pair(pair)
             except Exception:  # noqa: BLE001 - whatever it is: what could not be looked at is not kept
-                key, clean, rules = pair.key, FAILED, {f"{pair.key}:failed"}
-            if rules and not self._stays(rules):
-                pair.key = key
-                pair.value.CopyFrom(AnyValue() if clean is DROPPED else value_of(clean))
-                found |= rules
+                pair.value.CopyFrom(value_of(FAILED))
+                found.add(f"{pair.key}:failed")
         return found
+
+    def _pair(self, pair: Any) -> set[str]:
+        rules: set[str] = set()
+        try:
+            value = _plain(pair.value)
+        except _TwinsError:
+            key, clean = self._redactor.field(pair.key, "x", rules)
+            if not rules:
+                return self._parts(pair.value, pair.key)
+        else:
+            if self._redactor.clean((), {pair.key: value}):
+                return rules
+            key, clean = self._redactor.field(pair.key, value, rules)
+        if not rules or self._stays(rules):
+            return set()
+        pair.key = key
+        pair.value.CopyFrom(AnyValue() if clean is DROPPED else value_of(clean))
+        return rules
 
     def _value(self, value: AnyValue, path: str) -> set[str]:
         found: set[str] = set()
@@ -107,12 +114,17 @@ class MessageRedactor:
             clean = self._redactor.value(_plain(value), path, found)
         except _TwinsError:
             return self._parts(value, path)
-        except Exception:  # noqa: BLE001 - as above
-            clean, found = FAILED, {f"{path}:failed"}
         if not found or self._stays(found):
             return set()
         value.CopyFrom(value_of(clean))
         return found
+
+    def _body(self, body: AnyValue) -> set[str]:
+        try:
+            return self._value(body, "body")
+        except Exception:  # noqa: BLE001 - as above
+            body.CopyFrom(value_of(FAILED))
+            return {"body:failed"}
 
     def _parts(self, value: AnyValue, path: str) -> set[str]:
         """Mask a map or list that holds, somewhere, a key twice: part by part, for each of the two is kept."""

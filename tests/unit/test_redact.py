@@ -183,8 +183,15 @@ def test_what_cannot_be_looked_at_is_replaced(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(messages._redactor, "value", fails)
     record = LogRecord(body=AnyValue(string_value="password=hunter2"))
     record.attributes.add(key="password").value.string_value = "hunter2"
+    items = record.attributes.add(key="twins").value.array_value.values
+    items.add(string_value="password=hunter2")
+    for _ in range(2):
+        items.add().kvlist_value.values.add(key="a").value.string_value = "password=hunter2"
+    twins = record.attributes.add(key="twins").value.kvlist_value.values
+    for _ in range(2):
+        twins.add(key="a").value.string_value = "password=hunter2"
 
-    messages.log_record(record)
+    assert messages.log_record(record) == {"failed"}
 
     assert b"hunter2" not in record.SerializeToString()
 
