@@ -22,6 +22,7 @@ from hyperframe.frame import Frame, GoAwayFrame
 
 from otel_ingest.budget import Budget
 from otel_ingest.connections import TransportServer
+from otel_ingest.http2_answer import whole_answer
 from otel_ingest.http2_headers import BlockDecoder, BlockEncoder, Heads
 from otel_ingest.http2_stream import HeaderList, Stream
 from otel_ingest.request import UNREAD_TIMEOUT_S, PeerGoneError
@@ -182,17 +183,21 @@ class Connection(asyncio.Protocol):
         """See ``Link``."""
         if self._transport.is_closing():
             raise PeerGoneError
+        frames = None
         try:
-            self._h2.send_headers(stream_id, headers, end_stream=not body)
             if body:
-                self._h2.send_data(stream_id, body)
-                self._h2.send_headers(stream_id, trailers, end_stream=True)
-            if reset:
-                self._h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+                frames = whole_answer(self._h2, stream_id, headers, body, trailers)
+            if frames is None:
+                self._h2.send_headers(stream_id, headers, end_stream=not body)
+                if body:
+                    self._h2.send_data(stream_id, body)
+                    self._h2.send_headers(stream_id, trailers, end_stream=True)
+                if reset:
+                    self._h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
         except H2Error as error:
             raise PeerGoneError from error
         self._answered += 1
-        self._flush()
+        self._flush(frames or b"")
 
     # What the server calls.
 
@@ -272,7 +277,7 @@ class Connection(asyncio.Protocol):
             self._h2.reset_stream(stream_id, code)
         self._flush()
 
-    def _flush(self) -> None:
-        data = self._h2.data_to_send()
+    def _flush(self, more: bytes = b"") -> None:
+        data = self._h2.data_to_send() + more
         if data and not self._transport.is_closing():
             self._transport.write(data)
