@@ -19,6 +19,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests import wire_bytes
 from tests.contract.client import Answer, Target
 from tests.contract.readback import same
 from tests.factories import attributes, log_record, logs_request
@@ -556,22 +557,14 @@ def nested_value(depth: int) -> AnyValue:
     return value
 
 
-def wire(number: int, payload: bytes) -> bytes:
-    """Return one length-delimited field as it stands on the wire."""
-    size, length = len(payload), b""
-    while size > 0x7F:
-        length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
-    return bytes([number << 3 | 2]) + length + bytes([size]) + payload
-
-
 def deep(depth: int, mark: str) -> bytes:
     """Return a request of three records, the second nested deeper than the protobuf library itself goes."""
-    value = wire(1, b"bottom")
+    field = wire_bytes.field
+    value = field(1, b"bottom")
     for _ in range(depth):
-        value = wire(5, wire(1, value))
+        value = field(5, field(1, value))
     good = [log_record(severity_text=mark).SerializeToString() for _ in range(2)]
-    records = wire(2, good[0]) + wire(2, good[1] + wire(5, value)) + wire(2, good[1])
-    return wire(1, wire(2, records))
+    return field(1, field(2, field(2, good[0]), field(2, good[1], field(5, value)), field(2, good[1])))
 
 
 def poisons(mark: str) -> list[tuple[bytes, int]]:

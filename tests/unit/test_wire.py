@@ -11,21 +11,7 @@ from otel_ingest.signals import LOGS, METRICS, TRACES, Signal
 from otel_ingest.wire import Encoding, Parsed, encoding_of, parse
 from otel_ingest.wire.protobuf import parse_whole
 from storage.rows import ResourceRow
-
-
-def varint(value: int) -> bytes:
-    """Return a base 128 varint."""
-    data = b""
-    while value > 0x7F:
-        data, value = data + bytes([value & 0x7F | 0x80]), value >> 7
-    return data + bytes([value])
-
-
-def field(number: int, *payload: bytes) -> bytes:
-    """Return one length-delimited field."""
-    data = b"".join(payload)
-    return varint(number << 3 | 2) + varint(len(data)) + data
-
+from tests.wire_bytes import field
 
 BAD_TEXT = b"\xff\xfe"
 GAUGE, SUM = 5, 7
