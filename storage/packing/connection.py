@@ -142,6 +142,10 @@ class PackedConnection(AsyncConnection):
                     raw.info[_OWN_LIMIT] = int((await _row(driver, _OWN_LIMIT))[0])
                 await self._begin(driver, raw.info[_OWN_LIMIT])
             except psycopg.Error as error:
+                if isinstance(error, psycopg.errors.QueryCanceled) and self._is_begun:
+                    # The manner before was that of other statements, and its limit not meant for this.
+                    await self.begin_anew()
+                    continue
                 # A session that ended while it was idle, for PostgreSQL was started anew.
                 if not (was_used and driver.closed and not self._is_begun):
                     raise translate(error, reading=True) from error

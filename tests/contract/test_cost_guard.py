@@ -269,3 +269,19 @@ async def test_the_time_limit_of_a_statement_stands(reader: Reader, database_url
         await Reader(quick).find_logs(LogQuery(text="nothing like it"))
     await quick.dispose()
     assert (await reader.find_logs(LogQuery(limit=1))).items
+
+
+async def test_the_time_of_one_statement_does_not_bound_the_change_to_the_next(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy PostgreSQL takes longer to set a limit than the one before allows: it is set in a new transaction."""
+    changes = iter(["", "SELECT pg_sleep(5); "])
+    sql = Manner.sql
+    monkeypatch.setattr(Manner, "sql", lambda self, own_ms: next(changes, "") + sql(self, own_ms))
+    engine = read_engine(StorageConfig(database_url, read_timeout_s=7.0))
+    async with reading_connection(engine) as connection:
+        async with bounds.hurried(connection, 0.05):
+            assert (await connection.scalar(text("SHOW statement_timeout"))) == "50ms"
+        assert (await connection.scalar(text("SHOW statement_timeout"))) == "7s"
+    await engine.dispose()
+    assert next(changes, None) is None
