@@ -132,16 +132,24 @@ def decoded(signal: Signal, body: bytes, line: SecondLine | None) -> Decoded:
     return decoding.decoded
 
 
+# Signal, and how resource, scope and record are written with a value or the attribute that has it.
+PLACES: dict[str, tuple[Signal, Callable[[bytes, bytes], tuple[bytes, bytes, bytes]]]] = {
+    "body": (LOGS, lambda value, _: (b"", b"", field(5, value))),
+    "log record": (LOGS, lambda _, pair: (b"", b"", field(6, pair))),
+    "span": (TRACES, lambda _, pair: (b"", b"", field(9, pair))),
+    "data point": (METRICS, lambda _, pair: (b"", b"", field(5, field(1, field(7, pair))))),
+    "resource": (LOGS, lambda _, pair: (field(1, field(1, pair)), b"", b"")),
+    "scope": (TRACES, lambda _, pair: (b"", field(1, field(3, pair)), b"")),
+}
+
+
 @settings(max_examples=200, deadline=None)
-@given(seed=st.integers(0, 2**32), depth=st.integers(28, 52), place=st.integers(0, 7))
-def test_how_deep_a_value_may_be_does_not_depend_on_secrets(seed: int, depth: int, place: int) -> None:
+@given(seed=st.integers(0, 2**32), depth=st.integers(28, 52), place=st.sampled_from(list(PLACES)))
+def test_how_deep_a_value_may_be_does_not_depend_on_secrets(seed: int, depth: int, place: str) -> None:
     """The same records are rejected, and neither what is stored nor what is kept of a rejected one holds the secret."""
-    signal = (LOGS, TRACES, METRICS)[place % 3]
+    signal, written = PLACES[place]
     value = nested(random.Random(seed), depth)  # noqa: S311 - reproducible on purpose
-    pair = field(1, b"deep") + field(2, value)
-    on = {LOGS: field(6, pair), TRACES: field(9, pair), METRICS: field(7, pair)}[signal] if 0 < place < 6 else b""
-    record = field(5, value) if place == 0 else field(5, field(1, on)) if signal is METRICS else on
-    resource, scope = (field(1, field(n, pair)) if place == at else b"" for n, at in ((1, 6), (3, 7)))
+    resource, scope, record = written(value, field(1, b"deep") + field(2, value))
     body = field(1, resource, field(2, scope, field(2, record)))
 
     plain, masked = decoded(signal, body, None), decoded(signal, body, LINE)

@@ -15,7 +15,7 @@ from otel_ingest.encode.json_format import to_json
 from otel_ingest.limits import Limits
 from otel_ingest.message_redaction import NOTE_KEY, MessageRedactor, _plain
 from otel_ingest.redact import SecondLine
-from otel_ingest.redaction import shared_rules
+from otel_ingest.redaction import Redactor, shared_rules
 from otel_ingest.signals import LOGS, METRICS, TRACES
 from otel_ingest.wire import Encoding
 from otel_ingest.wire.parsed import Form
@@ -156,6 +156,22 @@ def test_a_key_that_comes_twice_hides_nothing(order: tuple[str, str]) -> None:
     left = request.SerializeToString()
     assert b"hunter2" not in left
     assert [left.count(text) for text in (b"one", b"two", b"plain")] == [2, 2, 2]
+
+
+def test_what_the_clients_leave_is_not_too_deep_here() -> None:
+    """They replace what nests deeper than the receiver takes, in a body as in an attribute."""
+    value: Any = "text"
+    for _ in range(2 * Limits().value_depth_max):
+        value = [value]
+    engine = Redactor(shared_rules())
+    record = LogRecord(body=value_of(engine.value(value, "body", set())))
+    for key, left in engine.mapping({"deep": value}, "", set()).items():
+        record.attributes.add(key=key).value.CopyFrom(value_of(left))
+    decoding = Decoding(LOGS, logs_request([record]).SerializeToString(), Encoding.PROTOBUF, Limits(), 0)
+    while decoding.turn(1):
+        pass
+
+    assert decoding.decoded.rejections == []
 
 
 def test_points_and_exemplars_are_looked_at() -> None:
