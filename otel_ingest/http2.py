@@ -23,8 +23,8 @@ from hyperframe.frame import Frame, GoAwayFrame
 from otel_ingest.budget import Budget
 from otel_ingest.connections import TransportServer
 from otel_ingest.http2_answer import whole_answer
-from otel_ingest.http2_headers import BlockDecoder, BlockEncoder, Heads
-from otel_ingest.http2_stream import HeaderList, Stream
+from otel_ingest.http2_headers import BlockDecoder, BlockEncoder, Headers, Heads
+from otel_ingest.http2_stream import Stream
 from otel_ingest.request import UNREAD_TIMEOUT_S, PeerGoneError
 
 _log = structlog.get_logger(__name__)
@@ -179,25 +179,27 @@ class Connection(asyncio.Protocol):
         except H2Error as error:
             raise PeerGoneError from error
 
-    def answer(self, stream_id: int, headers: HeaderList, body: bytes, trailers: HeaderList, *, reset: bool) -> None:
+    def answer(self, stream_id: int, headers: Headers, body: bytes, trailers: Headers, *, reset: bool) -> None:
         """See ``Link``."""
         if self._transport.is_closing():
             raise PeerGoneError
-        frames = None
         try:
-            if body:
-                frames = whole_answer(self._h2, stream_id, headers, body, trailers)
+            frames = whole_answer(self._h2, stream_id, headers, body, trailers) if body else None
             if frames is None:
-                self._h2.send_headers(stream_id, headers, end_stream=not body)
-                if body:
-                    self._h2.send_data(stream_id, body)
-                    self._h2.send_headers(stream_id, trailers, end_stream=True)
-                if reset:
-                    self._h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+                self._have_answered(stream_id, headers, body, trailers, reset=reset)
         except H2Error as error:
             raise PeerGoneError from error
         self._answered += 1
         self._flush(frames or b"")
+
+    def _have_answered(self, stream_id: int, headers: Headers, body: bytes, trailers: Headers, *, reset: bool) -> None:
+        """Have h2 write an answer, frame by frame. Raises H2Error."""
+        self._h2.send_headers(stream_id, headers, end_stream=not body)
+        if body:
+            self._h2.send_data(stream_id, body)
+            self._h2.send_headers(stream_id, trailers, end_stream=True)
+        if reset:
+            self._h2.reset_stream(stream_id, ErrorCodes.NO_ERROR)
 
     # What the server calls.
 
@@ -242,7 +244,7 @@ class Connection(asyncio.Protocol):
             for stream in self._streams.values():
                 stream.wake()
 
-    def _open(self, stream_id: int, headers: HeaderList) -> None:
+    def _open(self, stream_id: int, headers: Headers) -> None:
         if self._draining:
             # Beyond the last one that GOAWAY named: its sender takes it elsewhere.
             self._reset(stream_id, ErrorCodes.REFUSED_STREAM)

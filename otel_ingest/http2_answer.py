@@ -1,22 +1,21 @@
-"""The usual answer of HTTP/2: HEADERS, DATA and trailers in one piece, as h2 would write them, in a fourth of its time.
+"""The usual answer of HTTP/2: HEADERS, DATA and trailers in one piece, as h2 would write them, in a part of its time.
 
 h2 makes an object of each frame and checks it against rules that what is written here meets by construction. It stays
 the one who knows the connection: its state machines take each step, its windows and its header table are used.
 """
 
 import struct
-from collections.abc import Iterable
 
 from h2.connection import ConnectionInputs, H2Connection
 from h2.stream import StreamInputs, StreamState
+
+from otel_ingest.http2_headers import Headers
 
 # RFC 9113, 4.1: length (24 bits), type, flags, stream. A frame of this length is taken by every peer (4.2).
 _HEADER = struct.Struct(">HBBBI")
 _FRAME_BYTES_LEAST = 16_384
 _DATA, _HEADERS = 0, 1
 _END_STREAM, _END_HEADERS = 1, 4
-
-Headers = Iterable[tuple[bytes, bytes]]
 
 
 def whole_answer(h2: H2Connection, stream_id: int, headers: Headers, body: bytes, trailers: Headers) -> bytes | None:

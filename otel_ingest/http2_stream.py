@@ -1,13 +1,11 @@
 """One request of an HTTP/2 connection, and its answer as the peer's window lets it through."""
 
 import asyncio
-from collections.abc import Iterable
 from typing import Protocol
 
 from otel_ingest.budget import Lease
+from otel_ingest.http2_headers import Headers
 from otel_ingest.request import UNREAD_TIMEOUT_S, PeerGoneError, Request
-
-HeaderList = Iterable[tuple[bytes, bytes]]
 
 
 class Link(Protocol):
@@ -19,7 +17,7 @@ class Link(Protocol):
     def window(self, stream_id: int) -> int:
         """Return how many bytes the peer will take now. Raises PeerGoneError."""
 
-    def answer(self, stream_id: int, headers: HeaderList, body: bytes, trailers: HeaderList, *, reset: bool) -> None:
+    def answer(self, stream_id: int, headers: Headers, body: bytes, trailers: Headers, *, reset: bool) -> None:
         """Send a whole answer; ``reset``: the body is not wanted any more. Raises PeerGoneError."""
 
 
@@ -35,7 +33,7 @@ class Stream(Request):
         """See ``Request``."""
         self._connection.consumed(self._id, flow, ended=self._ended)
 
-    async def respond(self, headers: HeaderList, body: bytes = b"", trailers: HeaderList = ()) -> None:
+    async def respond(self, headers: Headers, body: bytes = b"", trailers: Headers = ()) -> None:
         """Answer: with ``body`` and ``trailers``, or with ``headers`` alone. Raises PeerGoneError."""
         if isinstance(self._error, PeerGoneError):
             raise self._error

@@ -19,10 +19,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests import wire_bytes
 from tests.contract.client import Answer, Target
 from tests.contract.readback import same
 from tests.factories import attributes, log_record, logs_request
+from tests.wire_bytes import field as wire
 
 PB = "application/x-protobuf"
 JSON = "application/json"
@@ -559,12 +559,11 @@ def nested_value(depth: int) -> AnyValue:
 
 def deep(depth: int, mark: str) -> bytes:
     """Return a request of three records, the second nested deeper than the protobuf library itself goes."""
-    field = wire_bytes.field
-    value = field(1, b"bottom")
+    value = wire(1, b"bottom")
     for _ in range(depth):
-        value = field(5, field(1, value))
+        value = wire(5, wire(1, value))
     good = [log_record(severity_text=mark).SerializeToString() for _ in range(2)]
-    return field(1, field(2, field(2, good[0]), field(2, good[1], field(5, value)), field(2, good[1])))
+    return wire(1, wire(2, wire(2, good[0]), wire(2, good[1], wire(5, value)), wire(2, good[1])))
 
 
 def poisons(mark: str) -> list[tuple[bytes, int]]:
